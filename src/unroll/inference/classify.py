@@ -1,0 +1,124 @@
+"""A trained classifier in use: predictions for texts, figures for labelled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from unroll.batching.documents import BucketSampler, Documents
+from unroll.config import Config
+from unroll.models.classifier import TextClassifier
+from unroll.text.tokenizers import get_tokenizer
+from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
+
+CHUNK = 4096  # texts held at a time
+TOKEN_BUDGET = 2**15  # tokens in a batch, padding counted
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a classifier says of one text."""
+
+    label: str
+    probability: float  # of `label`
+    probabilities: dict[str, float]  # of every label
+    tokens: int  # words read
+    unknown: int  # of them, words that the model does not know; where that is all, the label rests on nothing
+
+
+class LoadedClassifier:
+    """A classifier with all that its use needs: `predict` for texts, `evaluate` for labelled ones."""
+
+    def __init__(
+        self,
+        model: TextClassifier,
+        vocabulary: Vocabulary,
+        labels: tuple[str, ...],
+        config: Config,
+        data: dict[str, Any],
+    ) -> None:
+        self.model, self.vocabulary, self.labels, self.config = model, vocabulary, labels, config
+        self.data = data  # what the checkpoint says of the training data: source, fingerprint, …
+        self._tokenize = get_tokenizer(config.data.tokenizer)
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Return a prediction for each text, in their order. A text alone or among others gets the same.
+
+        Raises:
+            TypeError: `texts` is a single string, or holds something that is none.
+        """
+        if isinstance(texts, str):
+            raise TypeError("predict takes a list of texts; put the one in a list: predict([text])")
+        return list(self.predict_stream(texts))
+
+    def predict_stream(self, texts: Iterable[str]) -> Iterator[Prediction]:
+        """Yield a prediction for each text, in their order, holding at most `CHUNK` of them at a time.
+
+        The first chunks are small, so that the first answers come at once.
+        """
+        texts, size = iter(texts), 1
+        while chunk := list(islice(texts, size)):
+            documents = self._documents(chunk)
+            for probabilities, ids in zip(
+                self.logits(documents).softmax(-1).tolist(), _rows(documents), strict=True
+            ):
+                best = max(range(len(self.labels)), key=probabilities.__getitem__)
+                yield Prediction(
+                    label=self.labels[best],
+                    probability=probabilities[best],
+                    probabilities=dict(zip(self.labels, probabilities, strict=True)),
+                    tokens=len(ids),
+                    unknown=int((ids == UNKNOWN_ID).sum()),
+                )
+            size = min(2 * size, CHUNK)
+
+    def evaluate(self, texts: Iterable[str], labels: Iterable[int]) -> dict[str, float]:
+        """Return the figures of labelled texts, as `evaluate_documents` does; labels are indices of `self.labels`."""
+        pairs = zip(texts, labels, strict=True)
+        logits, targets = [], []
+        while chunk := list(islice(pairs, CHUNK)):
+            logits.append(self.logits(self._documents([text for text, _ in chunk])))
+            targets += [label for _, label in chunk]
+        return self._figures(torch.cat(logits), torch.tensor(targets))
+
+    def evaluate_documents(self, documents: Documents) -> dict[str, float]:
+        """Return `accuracy`, `f1`, `auroc` (see `unroll.tasks.metrics`), `loss` (nats) and `examples`."""
+        return self._figures(self.logits(documents), torch.from_numpy(documents.labels))
+
+    def _figures(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
+        from unroll.tasks.metrics import classification_metrics
+
+        figures = classification_metrics(len(self.labels))(logits, targets)
+        loss = F.cross_entropy(logits, targets)
+        return {name: float(value) for name, value in figures.items()} | {"loss": float(loss), "examples": len(targets)}
+
+    @torch.inference_mode()
+    def logits(self, documents: Documents) -> Tensor:
+        """Return the logits (documents, classes), in the documents' order, computed in batches of like length."""
+        logits = torch.empty(len(documents), len(self.labels))
+        for rows in BucketSampler(documents.lengths, token_budget=TOKEN_BUDGET):
+            batch = documents[rows]
+            logits[rows] = self.model(batch.ids, batch.lengths)
+        return logits
+
+    def _documents(self, texts: Sequence[str]) -> Documents:
+        """The texts as the model was trained on texts: shortened to `max_tokens`, an empty one as one `<unk>`."""
+        data = self.config.data
+        ids = [self.vocabulary.encode(self._tokenize(text)) or [UNKNOWN_ID] for text in texts]
+        if data.max_tokens is not None:
+            ids = [row[-data.max_tokens :] if data.keep == "end" else row[: data.max_tokens] for row in ids]
+        lengths = np.array([len(row) for row in ids], dtype=np.int64)
+        flat = np.fromiter((id_ for row in ids for id_ in row), dtype=np.int32, count=int(lengths.sum()))
+        return Documents(flat, np.cumsum(lengths) - lengths, lengths, np.zeros(len(ids), dtype=np.int64))
+
+
+def _rows(documents: Documents) -> Iterator[Any]:
+    for start, length in zip(documents.starts.tolist(), documents.lengths.tolist(), strict=True):
+        yield documents.ids[start : start + length]

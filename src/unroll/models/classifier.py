@@ -1,0 +1,107 @@
+"""Classification of documents: embedding, recurrent encoder, pooling, head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from unroll.config import Config
+from unroll.encoders import RecurrentEncoder, pool
+from unroll.encoders.recurrent import detach
+from unroll.encoders.regularizers import LockedDropout
+from unroll.text.vocabulary import PAD_ID, UNKNOWN_ID
+
+
+class TextClassifier(nn.Module):
+    """Token ids in, one logit per class out."""
+
+    def __init__(
+        self,
+        encoder: RecurrentEncoder,
+        *,
+        vocabulary_size: int,
+        num_classes: int,
+        pooling: Sequence[str] = ("max", "mean"),
+        head_size: int = 0,
+        dropout: float = 0.0,
+        word_dropout: float = 0.0,
+        window: int | None = None,
+    ) -> None:
+        """Put the layers together.
+
+        Args:
+            encoder: reads embeddings of its own `input_size`.
+            vocabulary_size: ids run from 0 to this, exclusive; `PAD_ID` and `UNKNOWN_ID` among them.
+            num_classes: logits.
+            pooling: how the encoder's outputs become one vector, see `unroll.encoders.pool`.
+            head_size: units of a hidden ReLU layer between the pooled vector and the logits; 0 for none.
+            dropout: probability of dropping a feature of a document's embeddings and of its pooled vector, in training.
+            word_dropout: probability of reading a word as `<unk>`, in training (Iyyer et al. 2015).
+            window: steps after which the gradient through time is cut, for an encoder of one direction; None: never.
+
+        Raises:
+            ValueError: a window with an encoder of two directions.
+        """
+        super().__init__()
+        if window is not None and encoder.bidirectional:
+            raise ValueError("a window needs a one-directional encoder: the backward direction starts at the end")
+        self.embedding = nn.Embedding(vocabulary_size, encoder.input_size, padding_idx=PAD_ID)
+        self.encoder = encoder
+        self.pooling = tuple(pooling)
+        self.input_dropout, self.output_dropout = LockedDropout(dropout), nn.Dropout(dropout)
+        self.word_dropout = word_dropout
+        self.window = window
+        features = len(self.pooling) * encoder.num_directions * encoder.hidden_size
+        hidden = [nn.Linear(features, head_size), nn.ReLU()] if head_size else []
+        self.head = nn.Sequential(*hidden, nn.Linear(head_size or features, num_classes))
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Return the logits (batch, classes) of right-padded `ids` (batch, time), row i of `lengths[i]` tokens."""
+        if self.training and self.word_dropout:
+            dropped = torch.rand(ids.shape, device=ids.device) < self.word_dropout
+            ids = ids.masked_fill(dropped & (ids != PAD_ID), UNKNOWN_ID)
+        x = self.input_dropout(self.embedding(ids))
+        output = self._encode(x, lengths)
+        pooled = pool(output, lengths, self.pooling, self.encoder.num_directions)
+        logits: Tensor = self.head(self.output_dropout(pooled))
+        return logits
+
+    def _encode(self, x: Tensor, lengths: Tensor) -> Tensor:
+        if self.window is None or x.size(1) <= self.window:
+            output, _ = self.encoder(x, lengths)
+            return output
+        # One direction never reads ahead, so whole windows can run without regard to the lengths: what it puts out
+        # beyond them is blanked afterwards, and a row's own steps are those of the row alone.
+        outputs, state = [], None
+        for window in x.split(self.window, dim=1):
+            output, state = self.encoder(window, state=state)
+            outputs.append(output)
+            state = detach(state)
+        output = torch.cat(outputs, dim=1)
+        padding = torch.arange(x.size(1), device=x.device) >= lengths.to(x.device)[:, None]
+        return output.masked_fill(padding[..., None], 0)
+
+
+def build_classifier(config: Config, vocabulary_size: int, num_classes: int) -> TextClassifier:
+    """Return an untrained classifier of the given settings."""
+    encoder = config.encoder
+    return TextClassifier(
+        RecurrentEncoder(
+            encoder.cell,
+            config.model.embedding_size,
+            encoder.hidden_size,
+            encoder.num_layers,
+            encoder.bidirectional,
+            encoder.dropout,
+            encoder.backend,
+        ),
+        vocabulary_size=vocabulary_size,
+        num_classes=num_classes,
+        pooling=config.model.pooling,
+        head_size=config.model.head_size,
+        dropout=config.model.dropout,
+        word_dropout=config.model.word_dropout,
+        window=config.tbptt.window,
+    )

@@ -1,0 +1,184 @@
+"""A training run from settings to summary."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import math
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+
+from unroll import checkpoint
+from unroll.config import Config, to_dict
+from unroll.durable import write_text
+from unroll.errors import ConfigError, Interrupted, UserError
+from unroll.tasks.classification import MONITOR, Classification, versions
+from unroll.tasks.data import ClassificationData
+from unroll.training.keeping import Checkpoints, DurableIO, StopOnSignal
+from unroll.training.monitoring import ProgressLines, Throughput
+from unroll.training.pictures import ClassificationPictures
+from unroll.training.report import print_data, print_summary
+
+# What Lightning says of its own set-up, on every run, and what does not concern this one.
+_NOISE = (
+    ".*does not have many workers.*",
+    ".*smaller than the logging interval.*",
+    ".*isinstance\\(treespec, LeafSpec\\).*",
+    ".*Checkpoint directory .* exists.*",
+)
+
+
+def train(config: Config, console: Console | None = None) -> dict[str, Any]:
+    """Train, test with the best checkpoint, and leave everything in the run directory.
+
+    Returns:
+        What `summary.json` holds.
+
+    Raises:
+        UserError: the data or the run directory can't be used as the settings say; nothing has been written.
+        Interrupted: a signal stopped the run, after saving; `summary.json` says so.
+    """
+    console = console or Console(soft_wrap=True)
+    _quiet()
+    run_dir = Path(config.run_dir) if config.run_dir else _dated(Path("runs") / config.task)
+    _check_unused(run_dir)
+    seed_everything(config.seed, verbose=False)
+    data = ClassificationData(config.data, config.seed)
+    print_data(data, console)
+    write_text(run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
+    run = _Run(config, data, run_dir, console)
+    status = "failed"
+    try:
+        run.fit_and_test()
+        status = "completed"
+    except Interrupted:
+        status = "interrupted"
+        raise
+    except Exception as error:
+        write_text(run_dir / "error.log", traceback.format_exc())
+        if isinstance(error, UserError):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else "no message"
+        raise UserError(f"training failed ({type(error).__name__}: {reason}); see {run_dir / 'error.log'}") from error
+    finally:
+        summary = run.summary(status)
+        write_text(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
+    print_summary(summary, run_dir, console)
+    return summary
+
+
+class _Run:
+    """The parts of one run, wired together."""
+
+    def __init__(self, config: Config, data: ClassificationData, run_dir: Path, console: Console) -> None:
+        self.config, self.data, self.run_dir = config, data, run_dir
+        self.metrics: dict[str, float] = {}
+        self.throughput = Throughput()
+        self.checkpoints = Checkpoints(run_dir / "checkpoints", MONITOR, config.checkpoint.every_n_steps)
+        self.module = Classification(config, data, total_steps(config, len(data.train_dataloader())))
+        settings = {name: value for name, value in to_dict(config)["trainer"].items() if name != "precision"}
+        self.trainer = Trainer(
+            **settings,
+            precision=resolve_precision(config.trainer.precision),  # type: ignore[arg-type]
+            devices=1,
+            callbacks=self._callbacks(console),
+            logger=TensorBoardLogger(run_dir, name="", version="tensorboard"),
+            plugins=[DurableIO()],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+
+    def _callbacks(self, console: Console) -> list[Callback]:
+        callbacks: list[Callback] = [self.throughput, ProgressLines(self.throughput, console)]
+        if self.config.optimizer.ema_decay is not None:
+            callbacks.append(EMAWeightAveraging(decay=self.config.optimizer.ema_decay))
+        callbacks.append(ClassificationPictures(self.data))
+        if self.config.early_stopping.patience is not None:
+            patience = self.config.early_stopping.patience
+            callbacks.append(EarlyStopping(MONITOR, mode="max", patience=patience, check_finite=False))
+        return [*callbacks, self.checkpoints, StopOnSignal(self.checkpoints)]
+
+    def fit_and_test(self) -> None:
+        self.trainer.fit(self.module, self.data)
+        if self.checkpoints.best.exists():
+            self.module.load_state_dict(checkpoint.load(self.checkpoints.best)["state_dict"])
+            self.metrics |= self.checkpoints.best_metrics
+        for results in self.trainer.test(self.module, self.data, verbose=False):
+            self.metrics |= {name: float(value) for name, value in results.items()}
+        assert self.trainer.logger is not None
+        self.trainer.logger.log_hyperparams(_flat(to_dict(self.config)), self.metrics)  # type: ignore[call-arg]
+        self.trainer.logger.finalize("success")
+
+    def summary(self, status: str) -> dict[str, Any]:
+        """Return what `summary.json` holds, as far as it is known now."""
+        kept = {"best": self.checkpoints.best, "last": self.checkpoints.last}
+        return {
+            "task": self.config.task,
+            "status": status,
+            "seed": self.config.seed,
+            "data": self.data.describe(),
+            "model": {"parameters": sum(parameter.numel() for parameter in self.module.model.parameters())},
+            "train": self.throughput.describe(self.trainer),
+            "metrics": self.metrics,
+            "checkpoints": {name: str(path) if path.exists() else None for name, path in kept.items()},
+            "versions": versions(),
+        }
+
+
+def total_steps(config: Config, batches: int) -> int | None:
+    """Return the optimiser steps of a whole run with so many batches an epoch; None where only a clock ends it."""
+    trainer = config.trainer
+    limit = trainer.limit_train_batches
+    batches = min(limit, batches) if isinstance(limit, int) else int(batches * limit)
+    by_epochs = None
+    if trainer.max_epochs is not None:
+        by_epochs = trainer.max_epochs * math.ceil(batches / trainer.accumulate_grad_batches)
+    ends = [steps for steps in (by_epochs, trainer.max_steps if trainer.max_steps != -1 else None) if steps is not None]
+    return min(ends, default=None)
+
+
+def resolve_precision(precision: str) -> str:
+    """Return Lightning's name of the precision; `auto` is bf16 where the processor computes in it, else float32."""
+    if precision != "auto":
+        return precision
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
+
+
+def _quiet() -> None:
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message)
+
+
+def _check_unused(run_dir: Path) -> None:
+    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+        raise ConfigError(f"run_dir={run_dir}: something is there already; name a new folder, or delete that one")
+
+
+def _dated(folder: Path) -> Path:
+    """Return a folder named by the date and time, and by a number where two runs start in one second."""
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    names = (folder / (stamp if number == 1 else f"{stamp}_{number}") for number in range(1, sys.maxsize))
+    return next(path for path in names if not path.exists())
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: str(value)}
+    return flat
