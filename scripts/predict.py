@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import sys
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -23,16 +24,16 @@ def main() -> None:
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="a text; - alone reads lines from standard input")
     parser.add_argument("--file", type=Path, help="a table with a column `text`, or any other file, a text a line")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()  # options may stand among the texts
     if bool(arguments.texts) == bool(arguments.file):
         parser.error("give texts, - for standard input, or --file FILE")
     model = unroll.load(arguments.checkpoint)
-    texts, shown = _texts(arguments), [""]
+    texts, shown = _texts(arguments), deque[str]()
     for prediction in model.predict_stream(_noting(texts, shown)):
+        excerpt = " ".join(shown.popleft().split())
         if arguments.json:
             print(json.dumps(asdict(prediction)))
             continue
-        excerpt = " ".join(shown.pop(1).split())
         note = "  (no word that the model knows)" if prediction.unknown == prediction.tokens else ""
         excerpt = excerpt if len(excerpt) <= EXCERPT else excerpt[: EXCERPT - 1] + "…"
         width = max(len(label) for label in model.labels)
@@ -49,7 +50,7 @@ def _texts(arguments: argparse.Namespace) -> Iterable[str]:
     return [text.encode(errors="surrogateescape").decode(errors="replace") for text in arguments.texts]
 
 
-def _noting(texts: Iterable[str], shown: list[str]) -> Iterable[str]:
+def _noting(texts: Iterable[str], shown: deque[str]) -> Iterable[str]:
     """Pass the texts on, and keep their beginnings until they are printed."""
     for text in texts:
         shown.append(text[: 4 * EXCERPT])

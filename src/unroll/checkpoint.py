@@ -46,7 +46,9 @@ def load(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: there is no such checkpoint; a run keeps its own in RUN_DIR/checkpoints/") from None
+        raise CheckpointError(
+            f"{path}: there is no such checkpoint; a run keeps its own in RUN_DIR/checkpoints/"
+        ) from None
     except OSError as error:
         raise CheckpointError(f"{path}: can't be read ({error.strerror}); name a file such as best.ckpt") from error
     except Exception as error:  # torch's zip reader and unpickler raise many kinds; each means the same to the user
@@ -55,7 +57,9 @@ def load(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: not a checkpoint of unroll; it holds a {type(content).__name__}")
     for key, kind in SCHEMA.items():
         if not isinstance(content.get(key), kind):
-            raise CheckpointError(f"{path}: not a checkpoint of unroll; its entry '{key}' is missing or no {kind.__name__}")
+            raise CheckpointError(
+                f"{path}: not a checkpoint of unroll; its entry '{key}' is missing or no {kind.__name__}"
+            )
     if content["format"] != FORMAT:
         raise CheckpointError(f"{path}: has format {content['format']}, this version reads {FORMAT}; upgrade unroll")
     return content

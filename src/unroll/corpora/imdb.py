@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -52,7 +51,7 @@ def find_corpus(source: str, path: Path | None, data_dir: Path) -> LabelledCorpu
     """Find the corpus that `source` (one of SOURCES) asks for; "auto" takes the first there is, in that order.
 
     `path`: a table, or a folder with a table train.* and perhaps a table test.*; without it, "local" looks into
-    `data_dir` and `data_dir`/imdb. Downloads are kept in `data_dir`/hub. Rows are read, and checked, by `read_rows` only.
+    `data_dir` and `data_dir`/imdb. Downloads land in `data_dir`/hub. Rows are read, and checked, by `read_rows` only.
 
     Raises ConfigError for an unknown source, or a path with a source that takes none; DataError where there is no
     such corpus. Out of reach of the hub, that takes about HUB_PATIENCE seconds at most.
@@ -109,55 +108,43 @@ def _table(folder: Path, split: str) -> Path | None:
 
 
 def _hub(data_dir: Path) -> LabelledCorpus:
-    files = {split: data_dir / "hub" / HUB_REVISION[:12] / f"{split}.parquet" for split in ("train", "test")}
-    if not all(path.is_file() for path in files.values()):
+    train, test = (data_dir / "hub" / HUB_REVISION[:12] / f"{split}.parquet" for split in ("train", "test"))
+    if not (train.is_file() and test.is_file()):
         try:
-            _download(files, data_dir)
-        except DataError:
-            raise
+            _download(train.parent)
         except Exception as error:  # the library's, its HTTP client's, the resolver's, TLS's, the disk's: all the same
-            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200].rstrip(": ")
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200].removeprefix("DataError: ").rstrip(": ")
             raise DataError(f"{HUB_DATASET} can't be had from the hub ({reason}); {_remedy(data_dir)}") from error
-    origin = f"{HUB_DATASET}@{HUB_REVISION[:12]}"
-    return LabelledCorpus("hub", origin, TextFile(files["train"]), TextFile(files["test"]), LABELS)
+    return LabelledCorpus("hub", f"{HUB_DATASET}@{HUB_REVISION[:12]}", TextFile(train), TextFile(test), LABELS)
 
 
-def _download(files: dict[str, Path], data_dir: Path) -> None:
-    """Fetch the splits that `files` names, check them all, and only then write each to its file."""
-    remote = {split: f"plain_text/{split}-00000-of-00001.parquet" for split in files}
-    for name in remote.values():  # asked first, so that being offline shows at once: load_dataset retries for 23 s
-        size = _within(HUB_PATIENCE, partial(_size_on_hub, name))
-        if size is None or size > HUB_LARGEST:
-            raise DataError(f"{name} on the hub has {size} bytes, over {HUB_LARGEST}; {_remedy(data_dir)}")
+def _download(folder: Path) -> None:
+    """Fetch both splits, check both, and only then write them into `folder`."""
+    names = {split: f"plain_text/{split}-00000-of-00001.parquet" for split in ("train", "test")}
+    sizes = _within(HUB_PATIENCE, lambda: [_size_on_hub(name) for name in names.values()])
+    if not all(size and size <= HUB_LARGEST for size in sizes):
+        raise DataError(f"the files have {sizes} bytes there, over {HUB_LARGEST}")
 
-    import datasets  # takes a second
+    from datasets import DownloadConfig, load_dataset
 
-    (data_dir / "hub").mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=data_dir / "hub", ignore_cleanup_errors=True) as arrow_files:
-        load = partial(
-            datasets.load_dataset,
-            HUB_DATASET,
-            revision=HUB_REVISION,
-            data_files=remote,  # or `unsupervised` would be downloaded, too
-            split=list(files),
-            cache_dir=arrow_files,
-            download_mode="force_redownload",  # else a damaged file in the library's own cache would come back
-            # A public data set needs no credentials, so none are sent; one request goes by `token`, another by the config.
-            token=False,
-            download_config=datasets.DownloadConfig(token=False),
-        )
-        tables = dict(zip(files, _within(HUB_LONGEST, load), strict=True))
-        for split, table in tables.items():
-            labels = sorted(table.unique("label"))
-            if (len(table), labels) != (HUB_ROWS, [0, 1]):
-                found = f"{len(table)} rows with the labels {labels}"
-                raise DataError(f"{split} came damaged from the hub ({found}); run again, or {_remedy(data_dir)}")
-        for split, table in tables.items():
-            with replacing(files[split]) as file:
-                table.to_parquet(file)
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as arrow:
+        # `data_files` leaves the split `unsupervised` out; a forced download, what the library's own cache may hold
+        # damaged. No token is sent, as the data are public: the builder looks at `token`, downloads at their config.
+        options = {"data_files": names, "cache_dir": arrow, "download_mode": "force_redownload", "token": False}
+        options["download_config"] = DownloadConfig(token=False)
+        splits = _within(HUB_LONGEST, lambda: load_dataset(HUB_DATASET, revision=HUB_REVISION, **options))
+        for split in names:
+            rows, labels = len(splits[split]), sorted(splits[split].unique("label"))
+            if (rows, labels) != (HUB_ROWS, [0, 1]):
+                raise DataError(f"{split} came damaged from the hub: {rows} rows, labels {labels[:5]}; run again")
+        for split in names:
+            with replacing(folder / f"{split}.parquet") as file:
+                splits[split].to_parquet(file)
 
 
 def _size_on_hub(name: str) -> int | None:
+    """Ask for a file's bytes in one request, so that being offline shows at once: a download retries for 23 s."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     url = hf_hub_url(HUB_DATASET, name, repo_type="dataset", revision=HUB_REVISION)
@@ -165,10 +152,9 @@ def _size_on_hub(name: str) -> int | None:
 
 
 def _within(seconds: float, work: Callable[[], T]) -> T:
-    """Return what `work` returns; raise what it raises, or TimeoutError when it takes longer.
+    """Return what `work` does, in a thread of its own; TimeoutError once it takes longer than `seconds`.
 
-    In a thread of its own, since no time-out covers the resolver, several addresses tried in turn, or all retries: on a
-    hub that takes requests and never answers, one file alone keeps datasets 5.2 busy for 6 minutes.
+    No time-out covers the resolver, or all retries: a hub that falls silent would keep `datasets` busy for minutes.
     """
     answer: Future[T] = Future()
 

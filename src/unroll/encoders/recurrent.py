@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,12 @@ BACKENDS = ("auto", "packed", "padded")
 
 State = Tensor | tuple[Tensor, Tensor]  # (layers x directions, batch, hidden); LSTM: the pair (h, c)
 
-_KERNELS: dict[str, Any] = {"rnn_tanh": torch.rnn_tanh, "rnn_relu": torch.rnn_relu, "gru": torch.gru, "lstm": torch.lstm}
+_KERNELS: dict[str, Any] = {
+    "rnn_tanh": torch.rnn_tanh,
+    "rnn_relu": torch.rnn_relu,
+    "gru": torch.gru,
+    "lstm": torch.lstm,
+}
 
 # A gate's pre-activation at which the sigmoid is exactly 0 or 1, and its slope exactly 0, in bf16 to float64.
 _SHUT, _OPEN = -1e4, 1e4
@@ -74,7 +79,13 @@ class RecurrentEncoder(nn.RNNBase):
             raise ValueError("dropout works between layers; with num_layers=1 there is nothing to drop")
         self.cell, self.backend = cell, backend
         super().__init__(
-            cell.upper(), input_size, hidden_size, num_layers, batch_first=True, dropout=dropout, bidirectional=bidirectional
+            cell.upper(),
+            input_size,
+            hidden_size,
+            num_layers,
+            batch_first=True,
+            dropout=dropout,
+            bidirectional=bidirectional,
         )
 
     @property
@@ -91,12 +102,10 @@ class RecurrentEncoder(nn.RNNBase):
                     nn.init.ones_(parameter.data[self.hidden_size : 2 * self.hidden_size])
                 continue
             initialise = nn.init.orthogonal_ if name.startswith("weight_hh") else nn.init.xavier_uniform_
-            for gate in parameter.data.split(self.hidden_size):
+            for gate in torch.split(parameter.data, self.hidden_size):
                 initialise(gate)
 
-    def forward(
-        self, x: Tensor, lengths: Tensor | None = None, state: State | None = None
-    ) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> tuple[Tensor, State]:
         """Encode a batch of right-padded rows.
 
         Args:
@@ -117,7 +126,7 @@ class RecurrentEncoder(nn.RNNBase):
             zeros = x.new_zeros(self.num_layers * self.num_directions, x.size(0), self.hidden_size)
             state = (zeros, zeros) if self.cell == "lstm" else zeros
         if lengths is None:
-            return self._run(x, state, self._flat_weights)
+            return self._run(x, state)
         backend = self.backend
         if backend == "auto":
             backend = "packed" if x.is_cuda else "padded"
@@ -134,20 +143,24 @@ class RecurrentEncoder(nn.RNNBase):
         if shortest < 1 or longest > x.size(1):
             raise ValueError(f"lengths must lie between 1 and time ({x.size(1)}), not {shortest} to {longest}")
 
-    def _run(self, x: Tensor, state: State, weights: list[Tensor]) -> tuple[Tensor, State]:
-        """All layers and directions over full rows, in torch's own kernel."""
-        arguments = (weights, self.bias, self.num_layers, self.dropout, self.training, self.bidirectional)
-        output, *state_after = _KERNELS[self.cell](x, state, *arguments, self.batch_first)
+    def _arguments(self) -> tuple[Any, ...]:
+        """What torch's kernels take for all layers and directions at once."""
+        return self._flat_weights, self.bias, self.num_layers, self.dropout, self.training, self.bidirectional
+
+    def _run(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """All rows are full: torch's own kernel does the whole."""
+        output, *state_after = _KERNELS[self.cell](x, state, *self._arguments(), self.batch_first)
         return output, _as_state(state_after)
 
     def _packed(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        state = _map_state(lambda s: s.index_select(1, packed.sorted_indices), state)
-        arguments = (self._flat_weights, self.bias, self.num_layers, self.dropout, self.training, self.bidirectional)
-        data, *state_after = _KERNELS[self.cell](packed.data, packed.batch_sizes, state, *arguments)
-        packed = PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+        data, batch_sizes, by_length, as_given = packed
+        assert by_length is not None and as_given is not None
+        state = _map_state(lambda s: s.index_select(1, by_length), state)
+        data, *state_after = _KERNELS[self.cell](data, batch_sizes, state, *self._arguments())
+        packed = PackedSequence(data, batch_sizes, by_length, as_given)
         output, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.size(1))
-        return output, _map_state(lambda s: s.index_select(1, packed.unsorted_indices), _as_state(state_after))
+        return output, _map_state(lambda s: s.index_select(1, as_given), _as_state(state_after))
 
     def _padded(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         batch, time = x.shape[:2]
@@ -176,7 +189,7 @@ class RecurrentEncoder(nn.RNNBase):
         return x, torch.cat(states)  # type: ignore[arg-type]
 
     def _one_layer(
-        self, x: Tensor, state: State, weights: list[Tensor], padding: Tensor, last: Tensor
+        self, x: Tensor, state: State, weights: Sequence[Tensor], padding: Tensor, last: Tensor
     ) -> tuple[Tensor, State]:
         """One layer in one direction: its output, zero in the padding, and its state after each row's last step.
 
@@ -188,7 +201,7 @@ class RecurrentEncoder(nn.RNNBase):
             hold = x.new_tensor([_SHUT, _OPEN, 0.0, _SHUT]).repeat_interleave(self.hidden_size)[:, None]
             x = torch.cat([x, padding[..., None].to(x.dtype)], dim=-1)
             weights = [torch.cat([weights[0], hold], dim=1), *weights[1:]]
-        output, *after = _KERNELS[self.cell](x, state, weights, self.bias, 1, 0.0, self.training, False, True)
+        output, *after = _KERNELS[self.cell](x, state, list(weights), self.bias, 1, 0.0, self.training, False, True)
         if self.cell != "lstm":
             output = output.masked_fill(padding[..., None], 0)
         h = output.flatten(0, 1).index_select(0, last)[None]

@@ -66,9 +66,7 @@ class LoadedClassifier:
         texts, size = iter(texts), 1
         while chunk := list(islice(texts, size)):
             documents = self._documents(chunk)
-            for probabilities, ids in zip(
-                self.logits(documents).softmax(-1).tolist(), _rows(documents), strict=True
-            ):
+            for probabilities, ids in zip(self.logits(documents).softmax(-1).tolist(), _rows(documents), strict=True):
                 best = max(range(len(self.labels)), key=probabilities.__getitem__)
                 yield Prediction(
                     label=self.labels[best],

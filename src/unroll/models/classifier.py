@@ -70,12 +70,12 @@ class TextClassifier(nn.Module):
 
     def _encode(self, x: Tensor, lengths: Tensor) -> Tensor:
         if self.window is None or x.size(1) <= self.window:
-            output, _ = self.encoder(x, lengths)
+            output: Tensor = self.encoder(x, lengths)[0]
             return output
         # One direction never reads ahead, so whole windows can run without regard to the lengths: what it puts out
         # beyond them is blanked afterwards, and a row's own steps are those of the row alone.
         outputs, state = [], None
-        for window in x.split(self.window, dim=1):
+        for window in torch.split(x, self.window, dim=1):
             output, state = self.encoder(window, state=state)
             outputs.append(output)
             state = detach(state)

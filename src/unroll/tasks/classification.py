@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import platform
+from importlib import metadata
 from typing import Any
 
-import lightning.pytorch
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
@@ -77,7 +77,7 @@ class Classification(LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as Lightning does, which refuses fused optimisers, and note the norm of the whole gradient on the way."""
+        """Clip as Lightning does, though it refuses fused optimisers, and note the norm of the whole gradient."""
         parameters = [parameter for parameter in self.parameters() if parameter.grad is not None]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -113,7 +113,7 @@ def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     return {
         "unroll": unroll.__version__,
-        "torch": str(torch.__version__),
-        "lightning": lightning.pytorch.__version__,
+        "torch": metadata.version("torch"),
+        "lightning": metadata.version("lightning"),
         "python": platform.python_version(),
     }

@@ -162,7 +162,11 @@ def words(documents: Documents, row: int, vocabulary: Vocabulary) -> str:
 
 
 def split_off(
-    rows: Rows, labels: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64], fraction: float, random: np.random.Generator
+    rows: Rows,
+    labels: npt.NDArray[np.int64],
+    hashes: npt.NDArray[np.uint64],
+    fraction: float,
+    random: np.random.Generator,
 ) -> tuple[Rows, Rows]:
     """Split `rows` in two, the second with about `fraction` of each class; equal texts stay together.
 
@@ -194,10 +198,10 @@ def sample(rows: Rows, labels: npt.NDArray[np.int64], size: int, random: np.rand
 
 
 def _number_labels(
-    labels: Sequence[int] | Sequence[str], names: tuple[str, ...] | None, path: Path
+    labels: Sequence[int | str], names: tuple[str, ...] | None, path: Path
 ) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
     """Return the class names and each label's number. Unnamed integers are named by their digits."""
-    distinct = sorted(set(labels))
+    distinct = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
     if len(distinct) < 2:
         raise DataError(f"{path}: every row has the label {distinct[0]!r}; a classifier needs two classes or more")
     if names is None:
@@ -207,7 +211,7 @@ def _number_labels(
     return names, label_ids(labels, names, path)
 
 
-def label_ids(labels: Sequence[int] | Sequence[str], names: Sequence[str], path: Path) -> npt.NDArray[np.int64]:
+def label_ids(labels: Sequence[int | str], names: Sequence[str], path: Path) -> npt.NDArray[np.int64]:
     """Return each label's number in `names`. A label is a name or, where it is none, an index into them.
 
     Raises:
@@ -222,9 +226,7 @@ def label_ids(labels: Sequence[int] | Sequence[str], names: Sequence[str], path:
     return np.array([numbers[label] for label in labels], dtype=np.int64)
 
 
-def _check_splits(
-    train: Rows, val: Rows, labels: npt.NDArray[np.int64], names: Sequence[str], path: Path
-) -> None:
+def _check_splits(train: Rows, val: Rows, labels: npt.NDArray[np.int64], names: Sequence[str], path: Path) -> None:
     for rows, split in ((train, "training"), (val, "validation")):
         missing = [name for number, name in enumerate(names) if number not in labels[rows]]
         if missing:

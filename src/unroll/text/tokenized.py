@@ -28,7 +28,7 @@ class TokenizedCorpus:
     tokens: npt.NDArray[np.int32]  # (all tokens,), indices into `types`
     offsets: npt.NDArray[np.int64]  # (documents + 1,)
     types: list[str]  # distinct tokens, in the order of their first appearance
-    labels: list[int] | list[str]  # (documents,)
+    labels: list[int | str]  # (documents,), all of one type
     text_hashes: npt.NDArray[np.uint64]  # (documents,), equal for equal texts
     fingerprint: str  # SHA-256 of all texts and labels in their order
 
@@ -60,7 +60,7 @@ def tokenize(rows: Iterable[tuple[str, int | str]], tokenizer: str) -> Tokenized
         tokens=np.concatenate(chunks) if chunks else np.zeros(0, dtype=np.int32),
         offsets=offsets,
         types=list(type_ids),
-        labels=labels,  # type: ignore[arg-type]
+        labels=labels,
         text_hashes=np.array(hashes, dtype=np.uint64),
         fingerprint=digest.hexdigest(),
     )
@@ -91,7 +91,7 @@ def cache_name(content_sha256: str, tokenizer: str) -> str:
 def _checksum(corpus: TokenizedCorpus) -> str:
     digest = hashlib.sha256()
     for array in (corpus.tokens, corpus.offsets, corpus.text_hashes):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(array.tobytes())
     digest.update(json.dumps([corpus.types, corpus.labels, corpus.fingerprint]).encode())
     return digest.hexdigest()
 

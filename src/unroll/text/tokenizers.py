@@ -1,4 +1,4 @@
-"""Text to tokens. A tokenizer is a function `str -> list[str]`, selected by the name that configs and checkpoints carry."""
+"""Text to tokens. A tokenizer is a function `str -> list[str]`, selected by a name that checkpoints carry."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 from unroll.batching.documents import Batch
 
@@ -20,12 +19,13 @@ MEBIBYTE = 2**20
 class Throughput(Callback):
     """Counts steps, tokens and the seconds of training, and logs what each stretch of steps was like.
 
-    Every `log_every_n_steps` batches: `train/loss`, `train/accuracy` (means over the stretch), `train/learning_rate`,
+    Every `every_n_steps` batches: `train/loss`, `train/accuracy` (means over the stretch), `train/learning_rate`,
     `train/gradient_norm` (mean, before clipping), `train/clipped` (share of steps), `train/padding` (share of the
     batch) and `train/tokens_per_second` (padding not counted). The clock stands still in validation.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every_n_steps: int) -> None:
+        self.every_n_steps = every_n_steps
         self.tokens = 0
         self.seconds = 0.0
         self.latest: dict[str, float] = {}  # the figures of the last stretch
@@ -55,20 +55,18 @@ class Throughput(Callback):
         self._stop()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.training or trainer.state.fn == "fit":
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._start()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         tokens = int(batch.lengths.sum())
         self.tokens += tokens
         self._batches += 1
         self._stretch_tokens += tokens
         self._places += batch.ids.numel()
-        for name, value in {**outputs, **pl_module.gradient}.items():
+        for name, value in (outputs | pl_module.gradient).items():
             self._sums[name] = self._sums.get(name, 0.0) + value.detach()
-        if self._batches == trainer.log_every_n_steps or trainer.is_last_batch:
+        if self._batches == self.every_n_steps or trainer.is_last_batch:
             self._log(trainer)
 
     def _log(self, trainer: Trainer) -> None:
@@ -144,7 +142,7 @@ class ProgressLines(Callback):
             self.console.print(f"{self._epoch(trainer)}  {of}  {self._figures()}{left}", highlight=False)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         figures = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
@@ -178,5 +176,3 @@ class ProgressLines(Callback):
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(max(0, round(seconds)), 60)
     return f"{minutes}:{seconds:02}"
-
-

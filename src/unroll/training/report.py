@@ -52,5 +52,7 @@ def print_summary(summary: dict[str, Any], run_dir: Path, console: Console) -> N
     console.print()
     console.print(table, highlight=False, markup=False)
     console.print("\nNext:", highlight=False)
-    console.print(f'  python scripts/predict.py {rows["checkpoint"]} "I loved every minute."', highlight=False, markup=False)
+    console.print(
+        f'  python scripts/predict.py {rows["checkpoint"]} "I loved every minute."', highlight=False, markup=False
+    )
     console.print(f"  tensorboard --host 127.0.0.1 --logdir {run_dir.parent}", highlight=False, markup=False)

@@ -50,7 +50,7 @@ def train(config: Config, console: Console | None = None) -> dict[str, Any]:
         Interrupted: a signal stopped the run, after saving; `summary.json` says so.
     """
     console = console or Console(soft_wrap=True)
-    _quiet()
+    quiet()
     run_dir = Path(config.run_dir) if config.run_dir else _dated(Path("runs") / config.task)
     _check_unused(run_dir)
     seed_everything(config.seed, verbose=False)
@@ -84,7 +84,7 @@ class _Run:
     def __init__(self, config: Config, data: ClassificationData, run_dir: Path, console: Console) -> None:
         self.config, self.data, self.run_dir = config, data, run_dir
         self.metrics: dict[str, float] = {}
-        self.throughput = Throughput()
+        self.throughput = Throughput(config.trainer.log_every_n_steps)
         self.checkpoints = Checkpoints(run_dir / "checkpoints", MONITOR, config.checkpoint.every_n_steps)
         self.module = Classification(config, data, total_steps(config, len(data.train_dataloader())))
         settings = {name: value for name, value in to_dict(config)["trainer"].items() if name != "precision"}
@@ -118,7 +118,7 @@ class _Run:
         for results in self.trainer.test(self.module, self.data, verbose=False):
             self.metrics |= {name: float(value) for name, value in results.items()}
         assert self.trainer.logger is not None
-        self.trainer.logger.log_hyperparams(_flat(to_dict(self.config)), self.metrics)  # type: ignore[call-arg]
+        self.trainer.logger.log_hyperparams(_flat(to_dict(self.config)), self.metrics)
         self.trainer.logger.finalize("success")
 
     def summary(self, status: str) -> dict[str, Any]:
@@ -158,7 +158,8 @@ def resolve_precision(precision: str) -> str:
     return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
 
 
-def _quiet() -> None:
+def quiet() -> None:
+    """Silence what Lightning says of its own set-up."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _NOISE:

@@ -1,0 +1,29 @@
+# `make` alone explains itself. ARGS passes settings on: make train ARGS="seed=1 trainer.max_epochs=3"
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test lint
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## make the environment, .venv, and nothing else
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+train: $(READY)  ## train the sentiment model: python scripts/train.py task=imdb
+	$(VENV)/bin/python scripts/train.py task=imdb $(ARGS)
+
+test: $(READY)  ## run all tests (no network)
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(READY)  ## check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
