@@ -1,6 +1,6 @@
 """torch.nn's own modules over a PackedSequence, as the oracle of the encoders."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import pytest
@@ -19,8 +19,13 @@ MODULES = {
 
 
 @pytest.fixture(autouse=True)
-def _seed() -> None:
+def _same_start() -> Iterator[None]:
+    """The same random numbers for each test, and one thread: for tensors this small a second one only costs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -69,9 +69,7 @@ def read_batch(cell: str, parameters: dict[str, Tensor], x: Tensor, lengths: Ten
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("cell", CELLS)
-def test_equations(
-    make_encoder, make_state, measure, assert_same, cell, num_layers, bidirectional, backend
-):
+def test_equations(make_encoder, make_state, measure, assert_same, cell, num_layers, bidirectional, backend):
     encoder = make_encoder(cell, 3, 4, num_layers, bidirectional, backend=backend, dtype=torch.float64)
     parameters = dict(encoder.named_parameters())
     x, lengths = torch.randn(4, 6, 3, dtype=torch.float64), torch.tensor([2, 5, 1, 4])

@@ -77,7 +77,11 @@ class TestUses:
 
     def test_views_of_larger_tensors(self, make_encoder, make_state, torch_nn, measure, assert_same, cell, backend):
         encoder = make_encoder(cell, 3, 4, 2, True, backend=backend)
-        x, lengths, state = torch.randn(6, 3, 4).transpose(0, 1)[..., :3], torch.tensor([2, 6, 3]), make_state(encoder, 6)
+        x, lengths, state = (
+            torch.randn(6, 3, 4).transpose(0, 1)[..., :3],
+            torch.tensor([2, 6, 3]),
+            make_state(encoder, 6),
+        )
         state = tuple(part[:, ::2] for part in state) if cell == "lstm" else state[:, ::2]
         assert not x.is_contiguous()
         expected = measure(*torch_nn(encoder), x, lengths, state)
@@ -89,9 +93,7 @@ class TestUses:
         for dtype in (torch.int32, torch.int16, torch.uint8):
             torch.testing.assert_close(encoder(x, torch.tensor([2, 6, 3], dtype=dtype))[0], output, atol=0, rtol=0)
 
-    def test_no_gradient_comes_through_the_padding_of_the_output(
-        self, make_encoder, torch_nn, measure, cell, backend
-    ):
+    def test_no_gradient_comes_through_the_padding_of_the_output(self, make_encoder, torch_nn, measure, cell, backend):
         """A loss may be infinitely steep at the zeros there, as a logarithm that is masked afterwards."""
         encoder = make_encoder(cell, 3, 4, 2, True, backend=backend)
         x, lengths = torch.randn(2, 5, 3), torch.tensor([5, 3])
@@ -131,9 +133,7 @@ def test_auto_is_one_of_the_two(make_encoder, cell):
         torch.testing.assert_close(output, other(x, lengths)[0], atol=1e-5, rtol=0)
 
 
-@settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cell=st.sampled_from(CELLS),
     sizes=st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 3)),

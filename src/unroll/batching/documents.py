@@ -68,10 +68,13 @@ class BucketSampler(Sampler[list[int]]):
         A document longer than the budget makes a batch of its own.
 
         Raises:
-            ValueError: not exactly one of `batch_size` and `token_budget` is given, or noise is not in [0, 1).
+            ValueError: not exactly one of `batch_size` and `token_budget` is given, it is below 1, or noise is not in
+                [0, 1).
         """
         if (batch_size is None) == (token_budget is None):
             raise ValueError("give either batch_size or token_budget")
+        if (batch_size or token_budget or 0) < 1:
+            raise ValueError("batch_size and token_budget must be at least 1")
         if not 0 <= noise < 1:
             raise ValueError(f"noise must be at least 0 and below 1, not {noise}")
         self.lengths, self.noise, self.seed, self.epoch = lengths, noise if seed is not None else 0.0, seed, 0

@@ -97,6 +97,8 @@ def _label(value: object, place: str) -> int | str:
         raise DataError(f"{place}: the label is {'null' if value is None else 'blank'}; give it one or delete the row")
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise DataError(f"{place}: the label {value!r:.40} is of type {type(value).__name__}; use 0, 1, … or names")
+    if isinstance(value, int) and value >= 2**63:
+        raise DataError(f"{place}: the label {str(value)[:20]}… is too large a number; write it as a name, in quotes")
     if isinstance(value, int) and value < 0:
         raise DataError(f"{place}: the label is {value}, and -1 marks unlabelled rows in IMDb; leave such rows out")
     return value

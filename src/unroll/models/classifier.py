@@ -48,6 +48,9 @@ class TextClassifier(nn.Module):
         if window is not None and encoder.bidirectional:
             raise ValueError("a window needs a one-directional encoder: the backward direction starts at the end")
         self.embedding = nn.Embedding(vocabulary_size, encoder.input_size, padding_idx=PAD_ID)
+        # Small, since wide embeddings under drop-out drown the first epochs in noise; <pad> stays zero.
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        nn.init.zeros_(self.embedding.weight.data[PAD_ID])
         self.encoder = encoder
         self.pooling = tuple(pooling)
         self.input_dropout, self.output_dropout = LockedDropout(dropout), nn.Dropout(dropout)

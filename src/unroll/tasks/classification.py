@@ -32,11 +32,16 @@ class Classification(LightningModule):
 
         Args:
             config: all settings of the run.
-            data: gives the vocabulary, the classes, and what the checkpoint says of its origin.
+            data: gives the vocabulary, the classes, and what checkpoints say of their origin; it is not kept.
             total_steps: optimiser steps of the whole run, for the schedule; None where nobody knows.
         """
         super().__init__()
-        self.config, self.data, self.total_steps = config, data, total_steps
+        self.config, self.total_steps = config, total_steps
+        self.about_data = {
+            "vocabulary": list(data.vocabulary.tokens),
+            "labels": list(data.labels),
+            "data": data.describe(),
+        }
         self.model = build_classifier(config, len(data.vocabulary), len(data.labels))
         self.metrics = {split: classification_metrics(len(data.labels)) for split in ("val", "test")}
         self.gradient: dict[str, Tensor] = {}  # of the last step: its norm before clipping, and whether it was clipped
@@ -101,10 +106,8 @@ class Classification(LightningModule):
             "format": checkpoint.FORMAT,
             "task": self.config.task,
             "config": to_dict(self.config),
-            "vocabulary": list(self.data.vocabulary.tokens),
             "tokenizer": self.config.data.tokenizer,
-            "labels": list(self.data.labels),
-            "data": self.data.describe(),
+            **self.about_data,
             "versions": versions(),
         }
 

@@ -75,7 +75,7 @@ def cached(path: Path, build: Callable[[], TokenizedCorpus]) -> TokenizedCorpus:
         return _read(path)
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError) as error:
         print(f"The cache {path} is damaged ({error}); it is made anew.", file=sys.stderr)
     corpus = build()
     _write(corpus, path)
@@ -88,16 +88,9 @@ def cache_name(content_sha256: str, tokenizer: str) -> str:
     return f"tokens-{key[:32]}.arrow"
 
 
-def _checksum(corpus: TokenizedCorpus) -> str:
-    digest = hashlib.sha256()
-    for array in (corpus.tokens, corpus.offsets, corpus.text_hashes):
-        digest.update(array.tobytes())
-    digest.update(json.dumps([corpus.types, corpus.labels, corpus.fingerprint]).encode())
-    return digest.hexdigest()
-
-
 def _write(corpus: TokenizedCorpus, path: Path) -> None:
-    """Write an Arrow stream: one row a document, its tokens as indices into a dictionary of the types."""
+    """Write an Arrow stream: one row a document, its tokens as indices into a dictionary of the types. Its SHA-256
+    follows, since Arrow may crash on a damaged file."""
     import pyarrow as pa
 
     words = pa.DictionaryArray.from_arrays(pa.array(corpus.tokens), pa.array(corpus.types, pa.string()))
@@ -107,10 +100,15 @@ def _write(corpus: TokenizedCorpus, path: Path) -> None:
             "label": pa.array(corpus.labels),
             "text_hash": pa.array(corpus.text_hashes),
         },
-        metadata={"fingerprint": corpus.fingerprint, "checksum": _checksum(corpus)},
+        metadata={"fingerprint": corpus.fingerprint},
     )
-    with replacing(path) as file, pa.ipc.new_stream(file, table.schema) as stream:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
+    content = sink.getvalue()
+    with replacing(path) as file:
+        file.write(content)
+        file.write(hashlib.sha256(content).digest())
 
 
 def _read(path: Path) -> TokenizedCorpus:
@@ -118,14 +116,19 @@ def _read(path: Path) -> TokenizedCorpus:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError, KeyError, OSError: the file is damaged (Arrow's errors are ValueErrors).
+        ValueError, OSError: the file is damaged.
     """
     import pyarrow as pa
 
-    with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
+    with pa.memory_map(str(path)) as file:
+        content = file.read_buffer()
+    end = max(0, content.size - hashlib.sha256().digest_size)
+    if hashlib.sha256(content.slice(0, end)).digest() != content.slice(end).to_pybytes():
+        raise ValueError("its checksum is wrong")
+    with pa.ipc.open_stream(content.slice(0, end)) as stream:
         table = stream.read_all()
     documents = table.column("tokens").combine_chunks()
-    corpus = TokenizedCorpus(
+    return TokenizedCorpus(
         tokens=documents.values.indices.to_numpy(),
         offsets=documents.offsets.to_numpy(),
         types=documents.values.dictionary.to_pylist(),
@@ -133,6 +136,3 @@ def _read(path: Path) -> TokenizedCorpus:
         text_hashes=table.column("text_hash").to_numpy(),
         fingerprint=table.schema.metadata[b"fingerprint"].decode(),
     )
-    if _checksum(corpus) != table.schema.metadata[b"checksum"].decode():
-        raise ValueError("its checksum is wrong")
-    return corpus

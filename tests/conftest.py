@@ -1,0 +1,44 @@
+"""What several tests need: a small corpus whose labels can be learnt."""
+
+from __future__ import annotations
+
+import csv
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+PRAISE = "wonderful moving superb delightful brilliant loved".split()
+BLAME = "dull boring awful dreadful tedious hated".split()
+FILLER = "the film was with an actor and story in which people speak of things".split()
+
+
+def review(good: bool, random_: random.Random) -> str:
+    words = random_.choices(FILLER, k=random_.randint(3, 25)) + random_.choices(PRAISE if good else BLAME, k=3)
+    random_.shuffle(words)
+    return " ".join(words)
+
+
+def write_reviews(path: Path, count: int, seed: int = 0) -> Path:
+    """A csv of `count` reviews, half of them labelled positive."""
+    random_ = random.Random(seed)
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["text", "label"])
+        rows.writerows([review(i % 2 == 0, random_), "good" if i % 2 == 0 else "bad"] for i in range(count))
+    return path
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train.csv (400 rows) and test.csv (100 rows)."""
+    folder = tmp_path_factory.mktemp("reviews")
+    write_reviews(folder / "train.csv", 400, seed=1)
+    write_reviews(folder / "test.csv", 100, seed=2)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)

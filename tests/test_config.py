@@ -1,0 +1,104 @@
+"""The settings: every file composes into a valid config, every mistake is named in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from unroll.config import Config, from_dict, to_dict, unknown_key
+from unroll.errors import ConfigError
+from unroll.models.classifier import build_classifier
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+def composed(*overrides: str) -> Config:
+    ConfigStore.instance().store(name="schema", node=Config)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return from_dict(OmegaConf.to_container(compose("train", list(overrides)), resolve=True))
+
+
+def config_files() -> list[str]:
+    return [
+        f"{path.parent.name}={path.stem}"
+        for group in ("task", "encoder", "experiment")
+        for path in sorted((CONF / group).glob("*.yaml"))
+    ]
+
+
+@pytest.mark.parametrize("choice", config_files())
+def test_every_config_file_composes_and_builds_a_model(choice: str) -> None:
+    config = composed(choice)
+    model = build_classifier(config, vocabulary_size=10, num_classes=3)
+    assert model.encoder.cell == config.encoder.cell
+    assert model.encoder.hidden_size == config.encoder.hidden_size
+    assert model.encoder.bidirectional == config.encoder.bidirectional
+    assert from_dict(to_dict(config)) == config
+
+
+def test_the_textbooks_model_has_the_textbooks_sizes() -> None:
+    config = composed("experiment=textbook_imdb")
+    assert (config.model.embedding_size, config.encoder.cell, config.encoder.hidden_size) == (20, "lstm", 64)
+    assert (config.encoder.bidirectional, config.encoder.num_layers, config.model.pooling) == (False, 1, ["last"])
+    assert (config.model.head_size, config.data.batch_size, config.trainer.max_epochs) == (64, 32, 10)
+    assert (config.optimizer.name, config.optimizer.learning_rate, config.optimizer.schedule) == ("adam", 1e-3, "constant")
+    # Embedding 20 x V, LSTM 4 x 64 x (20 + 64 + 2), hidden 64 x 65, output 2 x 65.
+    parameters = sum(p.numel() for p in build_classifier(config, 1000, 2).parameters())
+    assert parameters == 20 * 1000 + 4 * 64 * (20 + 64 + 2) + 64 * 65 + 2 * 65
+
+
+def test_an_experiment_gives_way_to_the_command_line() -> None:
+    assert composed("experiment=textbook_imdb", "data.batch_size=7").data.batch_size == 7
+
+
+ENDING = {"trainer": {"max_epochs": 1}}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"encoder": {"hiden_size": 3}}, "there is no setting 'encoder.hiden_size'; did you mean 'encoder.hidden_size'?"),
+        ({"encoder": {"hidden_size": -3}}, "encoder.hidden_size=-3: must be at least 1"),
+        ({"encoder": {"hidden_size": 1.5}}, "encoder.hidden_size=1.5: must be a whole number"),
+        ({"encoder": {"hidden_size": True}}, "encoder.hidden_size=true: must be a whole number"),
+        ({"encoder": {"hidden_size": None}}, "encoder.hidden_size=null: must be a whole number"),
+        ({"encoder": {"cell": "lsmt"}}, "did you mean encoder.cell=lstm?"),
+        ({"encoder": {"dropout": 1.0, "num_layers": 2}}, "encoder.dropout=1.0: must be below 1"),
+        ({"encoder": {"dropout": 0.5}}, "write encoder.num_layers=2"),
+        ({"encoder": 3}, "encoder must be a group of settings, not 3"),
+        ({"tbptt": {"window": 0}}, "tbptt.window=0: must be at least 1"),
+        ({"tbptt": {"window": 50}, "encoder": {"bidirectional": True}}, "needs encoder.bidirectional=false"),
+        ({"model": {"pooling": []}}, "write one or more of last, mean, max"),
+        ({"model": {"pooling": ["maximum"]}}, "model.pooling=maximum: must be one of last, mean, max"),
+        ({"data": {"batch_size": 0}}, "data.batch_size=0: must be at least 1"),
+        ({"data": {"token_budget": 100}}, "give either data.batch_size or data.token_budget"),
+        ({"data": {"val_fraction": float("nan")}}, "data.val_fraction=nan: must be at least"),
+        ({"data": {"source": "hub", "path": "x.csv"}}, "drop one of them"),
+        ({"optimizer": {"name": "adam", "weight_decay": 0.1}}, "write optimizer.name=adamw"),
+        ({"trainer": {}}, "the run has no end"),
+        ({"trainer": {"max_time": "00:00:01:00"}}, "write optimizer.schedule=constant"),
+        ({"trainer": {"precision": "16"}}, "trainer.precision=16: must be one of"),
+        ({"seed": -1}, "seed=-1: must be at least 0"),
+        ({"task": "imbd"}, "did you mean task=imdb?"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_says_what_to_write(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_dict(ENDING | values)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_values_that_are_fine_are_taken_as_they_are() -> None:
+    config = from_dict(ENDING | {"optimizer": {"learning_rate": 1}, "model": {"pooling": ("last", "mean")}})
+    assert config.optimizer.learning_rate == 1.0
+    assert config.model.pooling == ["last", "mean"]
+
+
+def test_a_key_like_nothing_else_points_to_the_list() -> None:
+    assert "--cfg job" in str(unknown_key("zzzzzzzzzz"))

@@ -1,0 +1,101 @@
+"""A file is the old one or the new one, whatever interrupts the write."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from unroll.durable import replacing, write_text
+
+
+@pytest.mark.parametrize("fault", [ValueError("half-way"), KeyboardInterrupt(), SystemExit(1)])
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_a_block_that_raises_leaves_things_as_they_were(
+    tmp_path: Path, old: bytes | None, fault: BaseException
+) -> None:
+    path = tmp_path / "file"
+    if old is not None:
+        path.write_bytes(old)
+
+    def interrupted() -> None:
+        with replacing(path) as file:
+            file.write(b"new" * 100_000)
+            raise fault
+
+    with pytest.raises(type(fault)):
+        interrupted()
+    assert [entry.name for entry in tmp_path.iterdir()] == ([] if old is None else ["file"])
+    assert old is None or path.read_bytes() == old
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_disk_that_fails_at_the_end_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(OSError, match="No space left"), replacing(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_new_content_appears_at_the_end_and_not_before(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old and longer")
+    with replacing(path) as file:
+        file.write(b"new\x00")
+        file.flush()
+        assert path.read_bytes() == b"old and longer"
+        assert {entry.parent for entry in tmp_path.rglob("*")} == {tmp_path}, "on the same file system"
+    assert path.read_bytes() == b"new\x00"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_bytes_are_on_the_disk_before_the_name_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        calls.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else str(os.fstat(descriptor).st_size))
+        fsync(descriptor)
+
+    def renamed(source: Path, target: Path) -> None:
+        calls.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    with replacing(tmp_path / "file") as file:
+        file.write(b"12345")
+    assert calls == ["5", "rename", "folder"]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664), (0, 0o666)])
+def test_the_mode_follows_the_umask(tmp_path: Path, mask: int, mode: int) -> None:
+    path = tmp_path / "file"
+    before = os.umask(mask)
+    try:
+        with replacing(path) as file:
+            file.write(b"x")
+        assert os.umask(mask) == mask, "left as it was"
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file.txt"
+    write_text(path, "é😀\r\n")
+    assert path.read_bytes() == "é😀\r\n".encode()
+
+
+def test_a_folder_that_is_a_file_is_an_os_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OSError, match="file"), replacing(tmp_path / "file" / "below"):
+        pass
