@@ -40,5 +40,8 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> None:
+def _alone() -> None:
+    """Each test begins with the same random state, and on one thread: threads that share a core with another process
+    wait for each other longer than small tensors take."""
     torch.manual_seed(0)
+    torch.set_num_threads(1)

@@ -45,7 +45,11 @@ def test_the_textbooks_model_has_the_textbooks_sizes() -> None:
     assert (config.model.embedding_size, config.encoder.cell, config.encoder.hidden_size) == (20, "lstm", 64)
     assert (config.encoder.bidirectional, config.encoder.num_layers, config.model.pooling) == (False, 1, ["last"])
     assert (config.model.head_size, config.data.batch_size, config.trainer.max_epochs) == (64, 32, 10)
-    assert (config.optimizer.name, config.optimizer.learning_rate, config.optimizer.schedule) == ("adam", 1e-3, "constant")
+    assert (config.optimizer.name, config.optimizer.learning_rate, config.optimizer.schedule) == (
+        "adam",
+        1e-3,
+        "constant",
+    )
     # Embedding 20 x V, LSTM 4 x 64 x (20 + 64 + 2), hidden 64 x 65, output 2 x 65.
     parameters = sum(p.numel() for p in build_classifier(config, 1000, 2).parameters())
     assert parameters == 20 * 1000 + 4 * 64 * (20 + 64 + 2) + 64 * 65 + 2 * 65
@@ -61,7 +65,10 @@ ENDING = {"trainer": {"max_epochs": 1}}
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"encoder": {"hiden_size": 3}}, "there is no setting 'encoder.hiden_size'; did you mean 'encoder.hidden_size'?"),
+        (
+            {"encoder": {"hiden_size": 3}},
+            "there is no setting 'encoder.hiden_size'; did you mean 'encoder.hidden_size'?",
+        ),
         ({"encoder": {"hidden_size": -3}}, "encoder.hidden_size=-3: must be at least 1"),
         ({"encoder": {"hidden_size": 1.5}}, "encoder.hidden_size=1.5: must be a whole number"),
         ({"encoder": {"hidden_size": True}}, "encoder.hidden_size=true: must be a whole number"),
@@ -79,8 +86,8 @@ ENDING = {"trainer": {"max_epochs": 1}}
         ({"data": {"val_fraction": float("nan")}}, "data.val_fraction=nan: must be at least"),
         ({"data": {"source": "hub", "path": "x.csv"}}, "drop one of them"),
         ({"optimizer": {"name": "adam", "weight_decay": 0.1}}, "write optimizer.name=adamw"),
-        ({"trainer": {}}, "the run has no end"),
-        ({"trainer": {"max_time": "00:00:01:00"}}, "write optimizer.schedule=constant"),
+        ({"trainer": {"max_epochs": None}}, "the run has no end"),
+        ({"trainer": {"max_epochs": None, "max_time": "00:00:01:00"}}, "write optimizer.schedule=constant"),
         ({"trainer": {"precision": "16"}}, "trainer.precision=16: must be one of"),
         ({"seed": -1}, "seed=-1: must be at least 0"),
         ({"task": "imbd"}, "did you mean task=imdb?"),

@@ -104,7 +104,7 @@ class CheckpointConfig:
 class TrainerConfig:
     """Arguments of Lightning's Trainer, under Lightning's names."""
 
-    max_epochs: int | None = _knob(None, 1)
+    max_epochs: int | None = _knob(5, 1)
     max_steps: int = _knob(-1, -1)  # -1: no limit
     max_time: str | None = None  # DD:HH:MM:SS
     min_epochs: int | None = _knob(None, 1)

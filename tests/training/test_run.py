@@ -93,7 +93,13 @@ def test_tensorboard_has_the_curves_the_pictures_and_the_reviews(finished: Finis
 
 
 def test_the_screen_tells_what_was_used_and_what_to_type_next(finished: Finished) -> None:
-    for part in ("data: local", "360 train, 40 val, 100 test", "epoch 3/3  val/loss", "test (100)", "scripts/predict.py"):
+    for part in (
+        "data: local",
+        "360 train, 40 val, 100 test",
+        "epoch 3/3  val/loss",
+        "test (100)",
+        "scripts/predict.py",
+    ):
         assert part in finished.screen
     assert finished.summary["checkpoints"]["best"] in finished.screen
 

@@ -123,8 +123,9 @@ class RecurrentEncoder(nn.RNNBase):
         """
         self._check(x, lengths)
         if state is None:
-            zeros = x.new_zeros(self.num_layers * self.num_directions, x.size(0), self.hidden_size)
+            zeros = x.new_zeros(self._state_shape(x))
             state = (zeros, zeros) if self.cell == "lstm" else zeros
+        self._check_state(state, self._state_shape(x))
         if lengths is None:
             return self._run(x, state)
         backend = self.backend
@@ -137,11 +138,23 @@ class RecurrentEncoder(nn.RNNBase):
             raise ValueError(f"x must be (batch, time, {self.input_size}), each at least 1, not {tuple(x.shape)}")
         if lengths is None:
             return
-        if lengths.shape != x.shape[:1]:
-            raise ValueError(f"lengths must be (batch,) = ({x.size(0)},), not {tuple(lengths.shape)}")
+        if lengths.shape != x.shape[:1] or lengths.is_floating_point():
+            raise ValueError(
+                f"lengths must be ({x.size(0)},) whole numbers, not {tuple(lengths.shape)} {lengths.dtype}"
+            )
         shortest, longest = (int(bound) for bound in torch.aminmax(lengths))
         if shortest < 1 or longest > x.size(1):
             raise ValueError(f"lengths must lie between 1 and time ({x.size(1)}), not {shortest} to {longest}")
+
+    def _state_shape(self, x: Tensor) -> tuple[int, int, int]:
+        return self.num_layers * self.num_directions, x.size(0), self.hidden_size
+
+    def _check_state(self, state: State, shape: tuple[int, int, int]) -> None:
+        """Before the kernels do not: given a state that is too small, the fused one writes beyond its end."""
+        parts = state if isinstance(state, tuple) else (state,)
+        if len(parts) != (2 if self.cell == "lstm" else 1) or any(part.shape != shape for part in parts):
+            form = "a pair (h, c) of tensors" if self.cell == "lstm" else "a tensor"
+            raise ValueError(f"state must be {form} of shape {shape}, not {[tuple(part.shape) for part in parts]}")
 
     def _arguments(self) -> tuple[Any, ...]:
         """What torch's kernels take for all layers and directions at once."""
@@ -193,17 +206,18 @@ class RecurrentEncoder(nn.RNNBase):
     ) -> tuple[Tensor, State]:
         """One layer in one direction: its output, zero in the padding, and its state after each row's last step.
 
-        The LSTM kernel returns its cell state after the last step only. So the padding gets an input feature of its
-        own that holds the cell still: it shuts the input gate, opens the forget gate, and shuts the output gate, which
-        makes the output zero as well. The gates are saturated there, so no gradient passes through the padding.
+        Two cells get an input feature that is 1 in the padding alone and holds the state there. The LSTM's kernel
+        returns the cell state after the last step only, so its input gate is shut and its forget gate opened: the cell
+        stays as it was after the row's own last step. The ReLU's state could grow beyond all bounds, and then make the
+        gradient NaN, so it is pushed to zero. The units are saturated there: no gradient passes through the padding.
         """
-        if self.cell == "lstm":
-            hold = x.new_tensor([_SHUT, _OPEN, 0.0, _SHUT]).repeat_interleave(self.hidden_size)[:, None]
+        hold = {"lstm": [_SHUT, _OPEN, 0.0, 0.0], "rnn_relu": [torch.finfo(x.dtype).min / 2]}.get(self.cell)
+        if hold is not None:
+            column = x.new_tensor(hold).repeat_interleave(self.hidden_size)[:, None]
             x = torch.cat([x, padding[..., None].to(x.dtype)], dim=-1)
-            weights = [torch.cat([weights[0], hold], dim=1), *weights[1:]]
+            weights = [torch.cat([weights[0], column], dim=1), *weights[1:]]
         output, *after = _KERNELS[self.cell](x, state, list(weights), self.bias, 1, 0.0, self.training, False, True)
-        if self.cell != "lstm":
-            output = output.masked_fill(padding[..., None], 0)
+        output = output.masked_fill(padding[..., None], 0)
         h = output.flatten(0, 1).index_select(0, last)[None]
         return output, (h, after[1]) if self.cell == "lstm" else h
 
@@ -228,9 +242,10 @@ def _permute(x: Tensor, places: Tensor) -> Tensor:
     return permuted.view_as(x)
 
 
-def detach(state: State) -> State:
-    """Return the state cut off from the graph that made it: the boundary of truncated backpropagation."""
-    return _map_state(Tensor.detach, state)
+def detach(state: State, ended: Tensor) -> State:
+    """Return the state cut off from the graph that made it (the boundary of truncated backpropagation), and zero for
+    the rows that have `ended` (batch,)."""
+    return _map_state(lambda s: s.detach().masked_fill(ended[:, None], 0), state)
 
 
 def _as_state(parts: list[Tensor]) -> State:

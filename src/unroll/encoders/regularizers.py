@@ -14,8 +14,14 @@ class LockedDropout(nn.Module):
     """
 
     def __init__(self, p: float) -> None:
-        """Drop with probability `p`, in [0, 1)."""
+        """Drop with probability `p`.
+
+        Raises:
+            ValueError: `p` is not in [0, 1).
+        """
         super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"p must be at least 0 and below 1, not {p}")
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from unroll import checkpoint
@@ -30,10 +31,12 @@ def load(path: str | Path) -> LoadedClassifier:
         config = from_dict(content["config"])
         vocabulary = Vocabulary(content["vocabulary"])
         labels = tuple(content["labels"])
-        model = build_classifier(config, len(vocabulary), len(labels))
+        # Shapes without memory: the sizes that a file claims are not believed until its weights bear them out.
+        with torch.device("meta"):
+            model = build_classifier(config, len(vocabulary), len(labels))
         weights = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
         _check_weights(weights, model.state_dict())
-        model.load_state_dict(weights)
+        model.load_state_dict(weights, assign=True)
     except (ConfigError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: its parts do not fit together: {error}") from error
     return LoadedClassifier(model.eval(), vocabulary, labels, config, content["data"])

@@ -42,9 +42,11 @@ class TextClassifier(nn.Module):
             window: steps after which the gradient through time is cut, for an encoder of one direction; None: never.
 
         Raises:
-            ValueError: a window with an encoder of two directions.
+            ValueError: a window with an encoder of two directions, or below 1.
         """
         super().__init__()
+        if window is not None and window < 1:
+            raise ValueError(f"a window is at least 1 step long, not {window}")
         if window is not None and encoder.bidirectional:
             raise ValueError("a window needs a one-directional encoder: the backward direction starts at the end")
         self.embedding = nn.Embedding(vocabulary_size, encoder.input_size, padding_idx=PAD_ID)
@@ -75,16 +77,16 @@ class TextClassifier(nn.Module):
         if self.window is None or x.size(1) <= self.window:
             output: Tensor = self.encoder(x, lengths)[0]
             return output
-        # One direction never reads ahead, so whole windows can run without regard to the lengths: what it puts out
-        # beyond them is blanked afterwards, and a row's own steps are those of the row alone.
         outputs, state = [], None
-        for window in torch.split(x, self.window, dim=1):
-            output, state = self.encoder(window, state=state)
+        for start in range(0, x.size(1), self.window):
+            window = x[:, start : start + self.window]
+            left = lengths.to(x.device) - start
+            # A row that has ended reads one more step of each window, from a zero state, which is blanked below.
+            output, state = self.encoder(window, left.clamp(1, window.size(1)), state)
             outputs.append(output)
-            state = detach(state)
-        output = torch.cat(outputs, dim=1)
+            state = detach(state, ended=left <= window.size(1))
         padding = torch.arange(x.size(1), device=x.device) >= lengths.to(x.device)[:, None]
-        return output.masked_fill(padding[..., None], 0)
+        return torch.cat(outputs, dim=1).masked_fill(padding[..., None], 0)
 
 
 def build_classifier(config: Config, vocabulary_size: int, num_classes: int) -> TextClassifier:
