@@ -7,7 +7,7 @@ import sys
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -49,6 +49,11 @@ def _as_config_error(error: Exception) -> ConfigError:
         if key and type(cause).__name__ in ("ConfigAttributeError", "ConfigKeyError"):
             return unknown_key(key)
         cause = cause.__cause__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, choice = error.missing_cfg_file.partition("/")
+        return ConfigError(f"there is no {group}={choice}; there are {', '.join(sorted(error.options))}")
+    if isinstance(error, OverrideParseException):
+        return ConfigError(f"can't read '{error.override}'; write key=value, with quotes around what is not one word")
     return ConfigError(" ".join(str(error).split()))
 
 

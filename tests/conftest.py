@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-PRAISE = "wonderful moving superb delightful brilliant loved".split()
-BLAME = "dull boring awful dreadful tedious hated".split()
-FILLER = "the film was with an actor and story in which people speak of things".split()
+from tests.scripts import Shell
+
+PRAISE = ["wonderful", "moving", "superb", "delightful", "brilliant", "loved"]
+BLAME = ["dull", "boring", "awful", "dreadful", "tedious", "hated"]
+FILLER = ["the", "film", "was", "with", "an", "actor", "and", "story", "in", "which", "people", "speak", "of", "things"]
 
 
 def review(good: bool, random_: random.Random) -> str:
@@ -45,3 +47,9 @@ def _alone() -> None:
     wait for each other longer than small tensors take."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Shell:
+    """Run a script in an empty folder: `shell("train.py", "task=imdb")`."""
+    return Shell(monkeypatch, capsys, tmp_path)

@@ -200,6 +200,8 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if list[str] in allowed and isinstance(value, list | tuple) and all(isinstance(entry, str) for entry in value):
         return list(value)
+    if value == "":
+        raise ConfigError(f"{place} is empty; give it a value{', or null' if types.NoneType in allowed else ''}")
     scalars = [kind for kind in allowed if kind != list[str]]
     if type(value) in scalars:  # not isinstance: True is no integer here
         return value

@@ -21,7 +21,7 @@ from unroll.inference.load import load
 from unroll.models.classifier import build_classifier
 from unroll.text.vocabulary import Vocabulary
 
-WORDS = "a good bad film plot <3 it '".split()
+WORDS = ["a", "good", "bad", "film", "plot", "<3", "it", "'"]
 
 
 def content(**groups: Any) -> dict[str, Any]:

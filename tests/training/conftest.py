@@ -44,7 +44,7 @@ def small_config(reviews: Path, run_dir: Path, **groups: Any) -> Config:
 Runner = Callable[..., Finished]
 
 
-@pytest.fixture()
+@pytest.fixture
 def run(reviews: Path, tmp_path: Path) -> Runner:
     """Train with changed settings: `run(encoder={"cell": "gru"})`."""
 

@@ -139,9 +139,8 @@ class RecurrentEncoder(nn.RNNBase):
         if lengths is None:
             return
         if lengths.shape != x.shape[:1] or lengths.is_floating_point():
-            raise ValueError(
-                f"lengths must be ({x.size(0)},) whole numbers, not {tuple(lengths.shape)} {lengths.dtype}"
-            )
+            given = f"{tuple(lengths.shape)} of {lengths.dtype}"
+            raise ValueError(f"lengths must be (batch,) = ({x.size(0)},) of whole numbers, not {given}")
         shortest, longest = (int(bound) for bound in torch.aminmax(lengths))
         if shortest < 1 or longest > x.size(1):
             raise ValueError(f"lengths must lie between 1 and time ({x.size(1)}), not {shortest} to {longest}")
