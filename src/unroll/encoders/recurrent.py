@@ -131,7 +131,11 @@ class RecurrentEncoder(nn.RNNBase):
         backend = self.backend
         if backend == "auto":
             backend = "packed" if x.is_cuda else "padded"
-        return self._packed(x, lengths, state) if backend == "packed" else self._padded(x, lengths.to(x.device), state)
+        return (
+            self._packed(x, lengths, state)
+            if backend == "packed"
+            else self._padded(x, lengths.to(x.device, torch.long), state)
+        )
 
     def _check(self, x: Tensor, lengths: Tensor | None) -> None:
         if x.dim() != 3 or x.size(-1) != self.input_size or x.size(0) < 1 or x.size(1) < 1:
@@ -175,14 +179,13 @@ class RecurrentEncoder(nn.RNNBase):
         return output, _map_state(lambda s: s.index_select(1, as_given), _as_state(state_after))
 
     def _padded(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        # Time first from here on, as the kernels compute: what they would transpose is transposed once.
         batch, time = x.shape[:2]
-        steps = torch.arange(time, device=x.device)
-        padding = steps >= lengths[:, None]
-        rows = torch.arange(batch, device=x.device)
-        # Places in the flattened (batch * time,) rows: of each row's last step, and of the steps in backward order.
-        last = rows * time + lengths - 1
-        backward = rows[:, None] * time + torch.where(padding, steps, lengths[:, None] - 1 - steps)
-        x = x.masked_fill(padding[..., None], 0)
+        steps, rows = torch.arange(time, device=x.device)[:, None], torch.arange(batch, device=x.device)
+        padding = steps >= lengths
+        # The steps of each row from its last to its first, as places in the flattened (time * batch,) steps.
+        backward = torch.where(padding, steps, lengths - 1 - steps) * batch + rows
+        x = x.transpose(0, 1).masked_fill(padding[..., None], 0).contiguous()
         states = []
         for layer in range(self.num_layers):
             outputs = []
@@ -190,20 +193,22 @@ class RecurrentEncoder(nn.RNNBase):
                 index = layer * self.num_directions + direction
                 before = _map_state(lambda s, i=index: s[i : i + 1], state)  # type: ignore[misc]
                 inputs = _permute(x, backward) if direction else x
-                output, after = self._one_layer(inputs, before, self.all_weights[index], padding, last)
+                output, after = self._one_layer(inputs, before, self.all_weights[index], padding, lengths)
                 outputs.append(_permute(output, backward) if direction else output)
                 states.append(after)
             x = torch.cat(outputs, dim=-1) if self.bidirectional else outputs[0]
             if layer < self.num_layers - 1:
                 x = F.dropout(x, self.dropout, self.training)
+        x = x.transpose(0, 1)
         if self.cell == "lstm":
             return x, (torch.cat([h for h, _ in states]), torch.cat([c for _, c in states]))
         return x, torch.cat(states)  # type: ignore[arg-type]
 
     def _one_layer(
-        self, x: Tensor, state: State, weights: Sequence[Tensor], padding: Tensor, last: Tensor
+        self, x: Tensor, state: State, weights: Sequence[Tensor], padding: Tensor, lengths: Tensor
     ) -> tuple[Tensor, State]:
-        """One layer in one direction: its output, zero in the padding, and its state after each row's last step.
+        """One layer in one direction over `x` (time, batch, features): its output, zero in the padding, and its state
+        after each row's last step.
 
         Two cells get an input feature that is 1 in the padding alone and holds the state there. The LSTM's kernel
         returns the cell state after the last step only, so its input gate is shut and its forget gate opened: the cell
@@ -215,9 +220,9 @@ class RecurrentEncoder(nn.RNNBase):
             column = x.new_tensor(hold).repeat_interleave(self.hidden_size)[:, None]
             x = torch.cat([x, padding[..., None].to(x.dtype)], dim=-1)
             weights = [torch.cat([weights[0], column], dim=1), *weights[1:]]
-        output, *after = _KERNELS[self.cell](x, state, list(weights), self.bias, 1, 0.0, self.training, False, True)
+        output, *after = _KERNELS[self.cell](x, state, list(weights), self.bias, 1, 0.0, self.training, False, False)
         output = output.masked_fill(padding[..., None], 0)
-        h = output.flatten(0, 1).index_select(0, last)[None]
+        h = output[lengths - 1, torch.arange(len(lengths), device=x.device)][None]
         return output, (h, after[1]) if self.cell == "lstm" else h
 
 
@@ -236,7 +241,7 @@ class _Permutation(torch.autograd.Function):
 
 
 def _permute(x: Tensor, places: Tensor) -> Tensor:
-    """Rearrange the steps of `x` (batch, time, features) by `places` (batch, time) in the flattened rows."""
+    """Rearrange the steps of `x` (time, batch, features) by `places` (time, batch) in the flattened steps."""
     permuted: Tensor = _Permutation.apply(x.flatten(0, 1), places.flatten())  # type: ignore[no-untyped-call]
     return permuted.view_as(x)
 
