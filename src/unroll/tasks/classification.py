@@ -44,7 +44,7 @@ class Classification(LightningModule):
         }
         self.model = build_classifier(config, len(data.vocabulary), len(data.labels))
         self.metrics = {split: classification_metrics(len(data.labels)) for split in ("val", "test")}
-        self.gradient: dict[str, Tensor] = {}  # of the last step: its norm before clipping, and whether it was clipped
+        self.gradient: dict[str, Tensor] = {}  # of this step: its norm before clipping, and whether it was clipped
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         logits = self.model(batch.ids, batch.lengths)
@@ -82,7 +82,11 @@ class Classification(LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as Lightning does, though it refuses fused optimisers, and note the norm of the whole gradient."""
+        """Clip as Lightning does, though it refuses fused optimisers, and note the norm of the whole gradient: of every
+        step where it is needed for clipping, else of one in `log_every_n_steps`."""
+        self.gradient = {}
+        if not gradient_clip_val and self.global_step % self.config.trainer.log_every_n_steps:
+            return
         parameters = [parameter for parameter in self.parameters() if parameter.grad is not None]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)

@@ -7,9 +7,11 @@ import sys
 import time
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from unroll.batching.documents import Batch
 
@@ -35,7 +37,7 @@ class Throughput(Callback):
     def _forget(self) -> None:
         self._batches = self._stretch_tokens = self._places = 0
         self._stretch_started = self.seconds
-        self._sums: dict[str, Any] = {}
+        self._values: dict[str, list[Tensor]] = {}
 
     def _start(self) -> None:
         self._started = time.perf_counter()
@@ -65,14 +67,14 @@ class Throughput(Callback):
         self._stretch_tokens += tokens
         self._places += batch.ids.numel()
         for name, value in (outputs | pl_module.gradient).items():
-            self._sums[name] = self._sums.get(name, 0.0) + value.detach()
+            self._values.setdefault(name, []).append(value.detach())
         if self._batches == self.every_n_steps or trainer.is_last_batch:
             self._log(trainer)
 
     def _log(self, trainer: Trainer) -> None:
         self._stop()
         self._start()
-        figures = {f"train/{name}": float(total) / self._batches for name, total in self._sums.items()}
+        figures = {f"train/{name}": float(torch.stack(values).mean()) for name, values in self._values.items()}
         figures["train/learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
         figures["train/padding"] = 1 - self._stretch_tokens / self._places
         figures["train/tokens_per_second"] = self._stretch_tokens / (self.seconds - self._stretch_started)
