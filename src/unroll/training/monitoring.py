@@ -124,6 +124,7 @@ class ProgressLines(Callback):
                 BarColumn(),
                 TextColumn("{task.percentage:>3.0f} %"),
                 TimeRemainingColumn(),
+                TextColumn("left"),
                 TextColumn("{task.fields[figures]}"),
             )
             self._bar = Progress(*columns, console=self.console, refresh_per_second=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_WRONG = 10
-LONGEST_EXCERPT = 600  # characters
+LONGEST_EXCERPT, EXCERPT_LINE = 600, 90  # characters
 
 
 class ClassificationPictures(Callback):
@@ -68,7 +69,9 @@ class ClassificationPictures(Callback):
         lines = ["| loss (nats) | is | was taken for | text |", "|---|---|---|---|"]
         for place in np.argsort(-losses)[:MOST_WRONG]:
             taken = int(probabilities[place].argmax())
-            excerpt = _escaped(words(self.data.val, rows[place], self.data.vocabulary)[:LONGEST_EXCERPT])
+            excerpt = words(self.data.val, rows[place], self.data.vocabulary)[:LONGEST_EXCERPT]
+            # In lines of their own, since TensorBoard squeezes the other columns to a letter beside a long one.
+            excerpt = "<br>".join(_escaped(line) for line in textwrap.wrap(excerpt, EXCERPT_LINE))
             guess = f"{self.data.labels[taken]} ({probabilities[place, taken]:.1%})"
             lines.append(f"| {losses[place]:.2f} | {self.data.labels[labels[place]]} | {guess} | {excerpt} |")
         return "\n".join(lines)

@@ -34,6 +34,7 @@ from unroll.training.report import print_data, print_summary
 _NOISE = (
     ".*does not have many workers.*",
     ".*smaller than the logging interval.*",
+    ".*have no `val_dataloader`.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
     ".*Checkpoint directory .* exists.*",
 )
@@ -118,7 +119,9 @@ class _Run:
         for results in self.trainer.test(self.module, self.data, verbose=False):
             self.metrics |= {name: float(value) for name, value in results.items()}
         assert self.trainer.logger is not None
-        self.trainer.logger.log_hyperparams(_flat(to_dict(self.config)), self.metrics)
+        # Of the metrics, only those that have no curve of their own: a second value at the last step would bend it.
+        final = {name: value for name, value in self.metrics.items() if name.startswith("test/")}
+        self.trainer.logger.log_hyperparams(_flat(to_dict(self.config)), final, step=self.trainer.global_step)
         self.trainer.logger.finalize("success")
 
     def summary(self, status: str) -> dict[str, Any]:
