@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from unroll.encoders.parallel import over_rows
+
 # oneDNN compiles a kernel for each shape that it meets and keeps 1,024 of them: half a gigabyte for the lengths of IMDb
 # reviews. Read when the first kernel is made; compiling them anew costs nothing that could be measured.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
@@ -225,10 +227,18 @@ class RecurrentEncoder(nn.RNNBase):
             column = x.new_tensor(hold).repeat_interleave(self.hidden_size)[:, None]
             x = torch.cat([x, padding[..., None].to(x.dtype)], dim=-1)
             weights = [torch.cat([weights[0], column], dim=1), *weights[1:]]
-        output, *after = _KERNELS[self.cell](x, state, list(weights), self.bias, 1, 0.0, self.training, False, False)
+        states = state if isinstance(state, tuple) else (state,)
+        output, *after = over_rows(self._kernel, x, states, weights)
         output = output.masked_fill(padding[..., None], 0)
         h = output[lengths - 1, torch.arange(len(lengths), device=x.device)][None]
         return output, (h, after[1]) if self.cell == "lstm" else h
+
+    def _kernel(self, x: Tensor, *states_and_weights: Tensor) -> Sequence[Tensor]:
+        """torch's kernel over one layer in one direction."""
+        states, weights = states_and_weights[:-4], list(states_and_weights[-4:])
+        state = states if self.cell == "lstm" else states[0]
+        results: Sequence[Tensor] = _KERNELS[self.cell](x, state, weights, True, 1, 0.0, self.training, False, False)
+        return results
 
 
 class _Permutation(torch.autograd.Function):

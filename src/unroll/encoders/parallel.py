@@ -1,0 +1,105 @@
+"""A recurrent kernel over the rows of a batch, a share of them on each core.
+
+A step of a small recurrent net is a few microseconds of work. Kernels that split every step over the cores spend most
+of that time waiting for each other; rows, however, have nothing to do with one another from the first step to the last.
+So each core takes its own rows through the whole sequence, and the cores meet once a sequence instead of once a step.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+MIN_ROWS = 4  # in a share; with fewer, handing work over costs more than it gains
+
+# OpenMP's threads must leave their cores to the workers here; measured, it is 1.2 times a step's speed where they do so
+# at once, and half of it where they spin as they do by default. See the setting in unroll/__init__.py.
+ENABLED = sys.platform == "linux" and os.environ.get("GOMP_SPINCOUNT", "") in ("0", "1000")
+
+# (x, *states, *weights) -> (output, *states): x (time, rows, features), states (1, rows, hidden)
+Kernel = Callable[..., Sequence[Tensor]]
+
+
+def over_rows(kernel: Kernel, x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return `kernel(x, *states, *weights)`, computed in shares of the rows, one for each of torch's threads.
+
+    The kernel must treat rows independently and draw no random numbers. Gradients flow to all arguments, once.
+    """
+    threads = torch.get_num_threads()
+    shares = min(threads, x.size(1) // MIN_ROWS)
+    if not ENABLED or x.device.type != "cpu" or shares < 2:
+        return tuple(kernel(x, *states, *weights))
+    tensors = (x, *states, *weights)
+    # Asked here, since a Function runs with gradients off and is not told why.
+    tracked = [torch.is_grad_enabled() and tensor.requires_grad for tensor in tensors]
+    results: tuple[Tensor, ...] = _OverRows.apply(kernel, shares, 1 + len(states), tracked, *tensors)  # type: ignore[no-untyped-call]
+    return results
+
+
+class _OverRows(torch.autograd.Function):
+    """Each share is a graph of its own, differentiated by the thread that takes it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, kernel: Kernel, shares: int, num_rowed: int, needed: list[bool], *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.num_rowed, ctx.needed = num_rowed, needed  # x and the states have rows, at dimension 1; weights have none
+        autocast, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+
+        def run(share: tuple[Tensor, ...]) -> tuple[list[Tensor], Sequence[Tensor]]:
+            # Grad mode and autocast are a thread's own: a worker has to be told of both.
+            with torch.set_grad_enabled(any(needed)), torch.autocast("cpu", dtype, enabled=autocast):
+                inputs = [t.detach().requires_grad_(n) for t, n in zip(share, needed, strict=True)]
+                return inputs, kernel(*inputs)
+
+        done = list(_pool(os.getpid(), torch.get_num_threads()).map(run, _split(tensors, num_rowed, shares)))
+        if any(needed):
+            ctx.graphs = done
+        return tuple(torch.cat(parts, dim=1).detach() for parts in zip(*(outputs for _, outputs in done), strict=True))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        needed = ctx.needed
+
+        def differentiate(work: tuple[Any, tuple[Tensor, ...]]) -> list[Tensor]:
+            (inputs, outputs), share = work
+            wanted = [tensor for tensor, n in zip(inputs, needed, strict=True) if n]
+            return list(torch.autograd.grad(outputs, wanted, share))
+
+        shares = _split(gradients, len(gradients), len(ctx.graphs))
+        pool = _pool(os.getpid(), torch.get_num_threads())
+        parts = zip(*pool.map(differentiate, zip(ctx.graphs, shares, strict=True)), strict=True)
+        ctx.graphs = None
+        results: list[Tensor | None] = []
+        for place, need in enumerate(needed):
+            if not need:
+                results.append(None)
+            elif place < ctx.num_rowed:
+                results.append(torch.cat(next(parts), dim=1))
+            else:
+                results.append(torch.stack(next(parts)).sum(0))
+        return None, None, None, None, *results
+
+
+def _split(tensors: Sequence[Tensor], num_rowed: int, shares: int) -> list[tuple[Tensor, ...]]:
+    """The first `num_rowed` tensors cut into shares of their rows, each with all the others."""
+    cut = [tensor.tensor_split(shares, dim=1) for tensor in tensors[:num_rowed]]
+    return [(*rows, *tensors[num_rowed:]) for rows in zip(*cut, strict=True)]
+
+
+@cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Workers that compute on one core each. A forked process, which has no threads of its parent's, makes its own."""
+    pool = ThreadPoolExecutor(threads, "rows", initializer=lambda: torch.set_num_threads(1))
+    list(pool.map(lambda _: None, range(threads)))
+    torch.set_num_threads(threads)  # part of the setting is the whole process's, and the workers have lowered it
+    return pool
