@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import write_reviews
 from tests.scripts import ROOT, Shell
@@ -98,6 +99,23 @@ def test_wrong_data_exits_with_1_and_names_file_and_place(shell: Shell, content:
     assert "mine.csv" in said.one_line()
     assert message in said.err
     assert not Path("runs").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(shell: Shell, reviews: Path) -> None:
+    Path("file").write_text("")
+    for setting in ("run_dir=file/run", "data.folder=file"):
+        said = shell("train.py", "task=imdb", f"data.path={reviews}", setting, *QUICK)
+        assert said.code == 1
+        assert "file" in said.one_line()
+        assert "check the path" in said.err
+
+
+def test_an_accelerator_that_is_not_there_is_a_wrong_setting(shell: Shell, reviews: Path) -> None:
+    absent = "cuda" if torch.backends.mps.is_available() else "mps"
+    said = shell("train.py", "task=imdb", f"data.path={reviews}", f"trainer.accelerator={absent}", "run_dir=run")
+    assert said.code == 2
+    assert "trainer.*" in said.one_line()
+    assert not Path("run").exists()
 
 
 def test_a_truncated_parquet_is_named(shell: Shell) -> None:

@@ -10,8 +10,8 @@ from unroll.errors import UserError
 
 
 def run(main: Callable[[], None]) -> int:
-    """Call `main` and return the exit code: 0; that of a `UserError`, whose message goes to stderr; 130 on SIGINT; 141
-    when whoever reads the output has gone."""
+    """Call `main` and return the exit code: 0; that of a `UserError`, whose message goes to stderr; 1 where a file
+    can't be read or written; 130 on SIGINT; 141 when whoever reads the output has gone."""
     try:
         main()
         sys.stdout.flush()
@@ -24,4 +24,8 @@ def run(main: Callable[[], None]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
         return 141
+    except OSError as error:
+        place = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {place}{error.strerror}; check the path, its permissions and the disk", file=sys.stderr)
+        return 1
     return 0

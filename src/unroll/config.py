@@ -109,7 +109,7 @@ class TrainerConfig:
     max_time: str | None = None  # DD:HH:MM:SS
     min_epochs: int | None = _knob(None, 1)
     min_steps: int | None = _knob(None, 1)
-    accelerator: str = "auto"
+    accelerator: str = _knob("auto", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = _knob("auto", choices=("auto", "bf16-mixed", "32-true", "64-true"))  # auto: bf16 if native
     gradient_clip_val: float | None = _knob(None, 0)
     gradient_clip_algorithm: str = _knob("norm", choices=("norm", "value"))

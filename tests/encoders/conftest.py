@@ -1,6 +1,6 @@
 """torch.nn's own modules over a PackedSequence, as the oracle of the encoders."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import pytest
@@ -16,16 +16,6 @@ MODULES = {
     "gru": nn.GRU,
     "lstm": nn.LSTM,
 }
-
-
-@pytest.fixture(autouse=True)
-def _same_start() -> Iterator[None]:
-    """The same random numbers for each test, and one thread: for tensors this small a second one only costs."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

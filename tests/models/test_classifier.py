@@ -1,7 +1,5 @@
 """The classifier against torch.nn's modules put together by hand, one document at a time."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,16 +13,6 @@ from unroll.text.vocabulary import PAD_ID, UNKNOWN_ID
 WORDS = 30
 LENGTHS = [7, 2, 11, 5, 1]
 RUN = {"trainer": {"max_epochs": 1}}  # what every config must say
-
-
-@pytest.fixture(autouse=True)
-def _same_start() -> Iterator[None]:
-    """The same random numbers for each test, and one thread: for tensors this small a second one only costs."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make(cell: str = "lstm", bidirectional: bool = False, backend: str = "auto", layers: int = 2, **options: object):

@@ -1,7 +1,5 @@
 """Truncated backpropagation in the classifier, against graphs that are cut by hand."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,16 +18,6 @@ IDS = torch.tensor(
     ]
 )
 LENGTHS = torch.tensor([11, 4, 8, 1, 9])
-
-
-@pytest.fixture(autouse=True)
-def _same_start() -> Iterator[None]:
-    """The same random numbers for each test, and one thread: for tensors this small a second one only costs."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make(cell: str, window: int | None, backend: str = "auto", like: TextClassifier | None = None, **options: object):

@@ -73,7 +73,7 @@ def cached(path: Path, build: Callable[[], TokenizedCorpus]) -> TokenizedCorpus:
     """
     try:
         return _read(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError) as error:
         print(f"The cache {path} is damaged ({error}); it is made anew.", file=sys.stderr)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -57,8 +58,11 @@ def train(config: Config, console: Console | None = None) -> dict[str, Any]:
     seed_everything(config.seed, verbose=False)
     data = ClassificationData(config.data, config.seed)
     print_data(data, console)
+    try:
+        run = _Run(config, data, run_dir, console)
+    except MisconfigurationException as error:  # an accelerator that is not there, say
+        raise ConfigError(f"Lightning's Trainer refuses trainer.*: {' '.join(str(error).split())}") from error
     write_text(run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
-    run = _Run(config, data, run_dir, console)
     status = "failed"
     try:
         run.fit_and_test()
