@@ -280,3 +280,11 @@ def test_damage_inside_parquet_is_named_after_the_rows_before_it(tmp_path: Path)
     rows = read_rows(TextFile(path))
     assert [next(rows).text for _ in range(1000)][-1] == "review number 999"
     assert "damaged parquet, in or after row 1001" in complaint(path)
+
+
+@pytest.mark.parametrize("row", ['{"text": "\\ud83d", "label": 1}', '{"text": "a", "label": "\\ud83d"}'])
+def test_half_a_surrogate_pair_is_named_in_texts_and_labels(tmp_path: Path, row: str) -> None:
+    path = tmp_path / "half.jsonl"
+    path.write_text(row + "\n")
+    with pytest.raises(DataError, match=r"half\.jsonl: row 1: the (text|label) holds half a surrogate pair"):
+        list(read_rows(TextFile(path)))

@@ -235,3 +235,9 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="built, though"):
         cached(tmp_path / "cache.arrow", never)
     assert not list(tmp_path.iterdir())
+
+
+def test_half_a_surrogate_pair_survives_the_cache(tmp_path: Path) -> None:
+    corpus = tokenize([("\ud800 a", 0), ("a", 1)], "basic_english")
+    cached(tmp_path / "cache", lambda: corpus)
+    assert cached(tmp_path / "cache", lambda: pytest.fail("built again")).types == ["\ud800", "a"]

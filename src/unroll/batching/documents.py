@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from unroll.text.vocabulary import PAD_ID
 
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Documents:
+class Documents(Dataset[Batch]):
     """Labelled documents: document i is `ids[starts[i]:starts[i] + lengths[i]]`."""
 
     ids: npt.NDArray[np.int32]  # (all tokens,)
@@ -122,4 +122,4 @@ class BucketSampler(Sampler[list[int]]):
 
 def make_loader(documents: Documents, sampler: BucketSampler) -> DataLoader[Batch]:
     """Return a loader of the sampler's batches. Gathering one takes microseconds, so there are no worker processes."""
-    return DataLoader(documents, sampler=sampler, batch_size=None)  # type: ignore[arg-type]
+    return DataLoader(documents, sampler=sampler, batch_size=None)

@@ -83,11 +83,15 @@ def _text(value: object, place: str) -> str:
         raise DataError(f"{place}: the text is null; delete the row or give it a text")
     if not isinstance(value, str):
         raise DataError(f"{place}: the text is of type {type(value).__name__}; write it as a string")
+    _check_whole(value, f"{place}: the text")
+    return value
+
+
+def _check_whole(value: str, place: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError as error:  # JSON's \ud83d alone
-        raise DataError(f"{place}: the text holds half a surrogate pair; write whole characters") from error
-    return value
+        raise DataError(f"{place} holds half a surrogate pair; write whole characters") from error
 
 
 def _label(value: object, place: str) -> int | str:
@@ -97,6 +101,8 @@ def _label(value: object, place: str) -> int | str:
         raise DataError(f"{place}: the label is {'null' if value is None else 'blank'}; give it one or delete the row")
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise DataError(f"{place}: the label {value!r:.40} is of type {type(value).__name__}; use 0, 1, … or names")
+    if isinstance(value, str):
+        _check_whole(value, f"{place}: the label")
     if isinstance(value, int) and value >= 2**63:
         raise DataError(f"{place}: the label {str(value)[:20]}… is too large a number; write it as a name, in quotes")
     if isinstance(value, int) and value < 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -198,7 +199,7 @@ class RecurrentEncoder(nn.RNNBase):
             outputs = []
             for direction in range(self.num_directions):
                 index = layer * self.num_directions + direction
-                before = _map_state(lambda s, i=index: s[i : i + 1], state)  # type: ignore[misc]
+                before = _map_state(partial(torch.narrow, dim=0, start=index, length=1), state)
                 inputs = _permute(x, backward) if direction else x
                 output, after = self._one_layer(inputs, before, self.all_weights[index], padding, lengths)
                 outputs.append(_permute(output, backward) if direction else output)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from unroll.durable import replacing
 from unroll.text.tokenizers import get_tokenizer
 
-FORMAT = 1  # raise it when what `tokenize` gives for the same text changes: old caches are then left aside
+FORMAT = 2  # raise it when what `tokenize` gives for the same text changes: old caches are then left aside
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,9 @@ def _write(corpus: TokenizedCorpus, path: Path) -> None:
     follows, since Arrow may crash on a damaged file."""
     import pyarrow as pa
 
-    words = pa.DictionaryArray.from_arrays(pa.array(corpus.tokens), pa.array(corpus.types, pa.string()))
+    # As bytes: Arrow's strings hold no lone surrogates, Python's may.
+    types = pa.array([token.encode("utf-8", "surrogatepass") for token in corpus.types], pa.binary())
+    words = pa.DictionaryArray.from_arrays(pa.array(corpus.tokens), types)
     table = pa.table(
         {
             "tokens": pa.LargeListArray.from_arrays(pa.array(corpus.offsets), words),
@@ -131,7 +133,7 @@ def _read(path: Path) -> TokenizedCorpus:
     return TokenizedCorpus(
         tokens=documents.values.indices.to_numpy(),
         offsets=documents.offsets.to_numpy(),
-        types=documents.values.dictionary.to_pylist(),
+        types=[token.decode("utf-8", "surrogatepass") for token in documents.values.dictionary.to_pylist()],
         labels=table.column("label").to_pylist(),
         text_hashes=table.column("text_hash").to_numpy(),
         fingerprint=table.schema.metadata[b"fingerprint"].decode(),

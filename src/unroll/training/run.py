@@ -92,10 +92,9 @@ class _Run:
         self.throughput = Throughput(config.trainer.log_every_n_steps)
         self.checkpoints = Checkpoints(run_dir / "checkpoints", MONITOR, config.checkpoint.every_n_steps)
         self.module = Classification(config, data, total_steps(config, len(data.train_dataloader())))
-        settings = {name: value for name, value in to_dict(config)["trainer"].items() if name != "precision"}
+        settings = to_dict(config)["trainer"] | {"precision": resolve_precision(config.trainer.precision)}
         self.trainer = Trainer(
             **settings,
-            precision=resolve_precision(config.trainer.precision),  # type: ignore[arg-type]
             devices=1,
             callbacks=self._callbacks(console),
             logger=TensorBoardLogger(run_dir, name="", version="tensorboard"),
