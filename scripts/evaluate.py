@@ -1,4 +1,4 @@
-"""Figures of a trained model on labelled texts, as JSON: `python scripts/evaluate.py CKPT [--data PATH]`."""
+"""Figures of a trained model on data, as JSON: `python scripts/evaluate.py CKPT [--data PATH]`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,29 @@ import json
 import sys
 from pathlib import Path
 
-import unroll
 from unroll import cli
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Print the model's figures on labelled texts as JSON.")
+    parser = argparse.ArgumentParser(description="Print the model's figures on data as JSON.")
     parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="a best.ckpt or last.ckpt")
-    parser.add_argument("--data", type=Path, metavar="PATH", help="a table of text and label, or a folder with SPLIT.*")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="a table of text and label, or a folder with SPLIT.*; for a language model any text",
+    )
     parser.add_argument("--split", choices=("val", "test"), default="test", help="of the corpus (default: test)")
+    parser.add_argument("--dynamic", action="store_true", help="let a language model learn from the text as it goes")
     arguments = parser.parse_args()
-    from unroll.inference.evaluate import evaluate
+    from unroll.inference.evaluate import evaluate, evaluate_dynamically
+    from unroll.inference.load import load
 
-    print(json.dumps(evaluate(unroll.load(arguments.checkpoint), arguments.data, arguments.split), indent=2))
+    if arguments.dynamic:
+        figures = evaluate_dynamically(arguments.checkpoint, arguments.data, arguments.split)
+    else:
+        figures = evaluate(load(arguments.checkpoint), arguments.data, arguments.split)
+    print(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":

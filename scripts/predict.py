@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-import unroll
 from unroll import cli
 from unroll.corpora.files import read_texts
 
@@ -27,7 +26,9 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()  # options may stand among the texts
     if bool(arguments.texts) == bool(arguments.file):
         parser.error("give texts, - for standard input, or --file FILE")
-    model = unroll.load(arguments.checkpoint)
+    from unroll.inference.load import load_classifier
+
+    model = load_classifier(arguments.checkpoint)
     texts, shown = _texts(arguments), deque[str]()
     for prediction in model.predict_stream(_noting(texts, shown)):
         excerpt = " ".join(shown.popleft().split())

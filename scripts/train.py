@@ -12,11 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unroll import cli
-from unroll.config import Config, from_dict, unknown_key
+from unroll.config import SCHEMAS, from_dict, unknown_key
 from unroll.errors import ConfigError
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to `main` instead of being printed by Hydra
-ConfigStore.instance().store(name="schema", node=Config)
+for task, schema in SCHEMAS.items():
+    ConfigStore.instance().store(group="schema", name=task, node=schema)
 
 
 def train(values: DictConfig) -> None:

@@ -9,15 +9,17 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from unroll.config import Config, from_dict, to_dict, unknown_key
+from unroll.config import SCHEMAS, ClassificationConfig, LanguageModelingConfig, from_dict, to_dict, unknown_key
 from unroll.errors import ConfigError
-from unroll.models.classifier import build_classifier
+from unroll.models.classifier import TextClassifier, build_classifier
+from unroll.models.language_model import LanguageModel, build_language_model
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
-def composed(*overrides: str) -> Config:
-    ConfigStore.instance().store(name="schema", node=Config)
+def composed(*overrides: str) -> ClassificationConfig | LanguageModelingConfig:
+    for task, schema in SCHEMAS.items():
+        ConfigStore.instance().store(group="schema", name=task, node=schema)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return from_dict(OmegaConf.to_container(compose("train", list(overrides)), resolve=True))
 
@@ -30,18 +32,37 @@ def config_files() -> list[str]:
     ]
 
 
+def built(config: ClassificationConfig | LanguageModelingConfig) -> TextClassifier | LanguageModel:
+    if isinstance(config, ClassificationConfig):
+        return build_classifier(config, vocabulary_size=10, num_classes=3)
+    return build_language_model(config, vocabulary_size=10)
+
+
 @pytest.mark.parametrize("choice", config_files())
 def test_every_config_file_composes_and_builds_a_model(choice: str) -> None:
     config = composed(choice)
-    model = build_classifier(config, vocabulary_size=10, num_classes=3)
+    model = built(config)
     assert model.encoder.cell == config.encoder.cell
     assert model.encoder.hidden_size == config.encoder.hidden_size
     assert model.encoder.bidirectional == config.encoder.bidirectional
     assert from_dict(to_dict(config)) == config
 
 
+def test_the_textbooks_language_model_has_the_textbooks_sizes() -> None:
+    config = composed("experiment=textbook_charlm")
+    assert isinstance(config, LanguageModelingConfig)
+    assert (config.model.embedding_size, config.encoder.cell, config.encoder.hidden_size) == (256, "lstm", 512)
+    assert (config.tbptt.window, config.tbptt.stride, config.data.batch_size) == (40, None, 64)
+    assert (config.trainer.max_steps, config.trainer.max_epochs) == (10_000, None)
+    optimizer = config.optimizer
+    assert (optimizer.name, optimizer.learning_rate, optimizer.schedule) == ("adam", 5e-3, "constant")
+    parameters = sum(p.numel() for p in build_language_model(config, 82).parameters())
+    assert parameters == 82 * 256 + 4 * 512 * (256 + 512 + 2) + 82 * 513
+
+
 def test_the_textbooks_model_has_the_textbooks_sizes() -> None:
     config = composed("experiment=textbook_imdb")
+    assert isinstance(config, ClassificationConfig)
     assert (config.model.embedding_size, config.encoder.cell, config.encoder.hidden_size) == (20, "lstm", 64)
     assert (config.encoder.bidirectional, config.encoder.num_layers, config.model.pooling) == (False, 1, ["last"])
     assert (config.model.head_size, config.data.batch_size, config.trainer.max_epochs) == (64, 32, 10)
@@ -60,6 +81,7 @@ def test_an_experiment_gives_way_to_the_command_line() -> None:
 
 
 ENDING = {"trainer": {"max_epochs": 1}}
+NOVEL = "mysterious_island"
 
 
 @pytest.mark.parametrize(
@@ -91,6 +113,16 @@ ENDING = {"trainer": {"max_epochs": 1}}
         ({"trainer": {"precision": "16"}}, "trainer.precision=16: must be one of"),
         ({"seed": -1}, "seed=-1: must be at least 0"),
         ({"task": "imbd"}, "did you mean task=imdb?"),
+        ({"task": NOVEL, "tbptt": {"window": 0}}, "tbptt.window=0: must be at least 1"),
+        ({"task": NOVEL, "tbptt": {"window": None}}, "tbptt.window=null: must be a whole number"),
+        ({"task": NOVEL, "tbptt": {"window": 8, "stride": 9}}, "tbptt.stride=9 goes beyond tbptt.window=8"),
+        ({"task": NOVEL, "tbptt": {"window": 8, "stride": 4, "random_window": True}}, "write tbptt.stride=null"),
+        ({"task": NOVEL, "encoder": {"bidirectional": True}}, "encoder.bidirectional=false"),
+        ({"task": NOVEL, "encoder": {"hidden_size": 7}, "model": {"tie_weights": True}}, "model.embedding_size=7"),
+        ({"task": NOVEL, "data": {"batch_size": 0}}, "data.batch_size=0: must be at least 1"),
+        ({"task": NOVEL, "data": {"source": "hub"}}, "data.source=hub: must be one of auto, local, download, embedded"),
+        ({"task": NOVEL, "data": {"source": "embedded", "path": "x.txt"}}, "drop one of them"),
+        ({"task": NOVEL, "model": {"pooling": ["max"]}}, "there is no setting 'model.pooling'"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_says_what_to_write(values: dict[str, object], message: str) -> None:
@@ -105,6 +137,11 @@ def test_values_that_are_fine_are_taken_as_they_are() -> None:
     config = from_dict(ENDING | {"optimizer": {"learning_rate": 1}, "model": {"pooling": ("last", "mean")}})
     assert config.optimizer.learning_rate == 1.0
     assert config.model.pooling == ["last", "mean"]
+
+
+def test_a_setting_of_the_other_task_is_named_as_such() -> None:
+    assert "'model.pooling' is a setting of task=imdb alone" in str(unknown_key("model.pooling"))
+    assert "'tbptt.stride' is a setting of task=mysterious_island alone" in str(unknown_key("tbptt.stride"))
 
 
 def test_a_key_like_nothing_else_points_to_the_list() -> None:

@@ -13,6 +13,7 @@ README = (ROOT / "README.md").read_text()
 
 # So that training takes a second; which settings a command changes is the README's, on how much data is the test's.
 TRIAL = ["trainer.max_steps=3", "model.embedding_size=8", "data.limit=60"]
+NOVEL_TRIAL = [*TRIAL[:2], "encoder.hidden_size=8", "data.batch_size=4", "data.limit=600"]
 
 
 def blocks(language: str) -> list[str]:
@@ -23,29 +24,49 @@ def commands() -> list[list[str]]:
     return [shlex.split(line, comments=True) for block in blocks("bash") for line in block.splitlines() if line.strip()]
 
 
-def test_every_command_runs(shell: Shell) -> None:
+def in_this_folder(text: str) -> str:
+    """Point a command or an example to the checkpoints that `train_both` left."""
+    for name in ("$CKPT", "runs/imdb/…/checkpoints/best.ckpt"):
+        text = text.replace(name, "first/checkpoints/best.ckpt")
+    for name in ("$NOVEL", "runs/mysterious_island/…/checkpoints/best.ckpt"):
+        text = text.replace(name, "second/checkpoints/best.ckpt")
+    return text
+
+
+def train_both(shell: Shell) -> None:
     write_reviews(Path("reviews.csv"), 200)
-    Path("reviews.txt").write_text("superb\ndull\n")
+    Path("any.txt").write_text("The island was silent. Captain Harding rose.\n" * 300)
     done = shell("train.py", "task=imdb", "data.path=reviews.csv", "run_dir=first", *TRIAL)
     assert done.code == 0, done.err
+    done = shell("train.py", "task=mysterious_island", "data.path=any.txt", "run_dir=second", *NOVEL_TRIAL)
+    assert done.code == 0, done.err
+
+
+def test_every_command_runs(shell: Shell) -> None:
+    train_both(shell)
+    Path("reviews.txt").write_text("superb\ndull\n")
     ran = 0
     for program, *arguments in commands():
         if program != "python":
             continue
         script = arguments.pop(0)
-        arguments = [argument.replace("$CKPT", "first/checkpoints/best.ckpt") for argument in arguments]
+        arguments = [in_this_folder(argument) for argument in arguments]
         if script == "scripts/train.py":
             given = {argument.partition("=")[0] for argument in arguments}
-            arguments += [setting for setting in TRIAL if setting.partition("=")[0] not in given]
-            if "data.path" not in given:
-                arguments.append("data.path=reviews.csv")
+            is_novel = "task=mysterious_island" in arguments or "experiment=textbook_charlm" in arguments
+            trial = NOVEL_TRIAL if is_novel else TRIAL
+            arguments += [setting for setting in trial if setting.partition("=")[0] not in given]
+            if not given & {"data.path", "data.source"}:
+                arguments.append("data.path=any.txt" if is_novel else "data.path=reviews.csv")
         if script == "scripts/benchmark.py":
-            arguments += ["--steps", "2", "--rounds", "1"]
-            arguments = [re.sub(r"^data\.path=.*", "data.path=reviews.csv", argument) for argument in arguments]
+            is_novel = arguments[0] != "imdb"
+            arguments += ["--steps", "2", "--rounds", "1", *(["encoder.hidden_size=8"] if is_novel else [])]
+            arguments = [argument for argument in arguments if not argument.startswith("data.")]
+            arguments.append("data.path=any.txt" if is_novel else "data.path=reviews.csv")
         done = shell(Path(script).name, *arguments)
         assert done.code == 0, (script, arguments, done.err)
         ran += 1
-    assert ran >= 8
+    assert ran >= 16
 
 
 def test_every_make_target_and_file_named_is_there() -> None:
@@ -57,7 +78,7 @@ def test_every_make_target_and_file_named_is_there() -> None:
 
 
 def test_the_python_examples_run(shell: Shell) -> None:
-    write_reviews(Path("reviews.csv"), 200)
-    assert shell("train.py", "task=imdb", "data.path=reviews.csv", "run_dir=first", *TRIAL).code == 0
+    train_both(shell)
+    names: dict[str, object] = {}
     for block in blocks("python"):
-        exec(block.replace("runs/imdb/…/checkpoints/best.ckpt", "first/checkpoints/best.ckpt"), {})
+        exec(in_this_folder(block), names)

@@ -21,6 +21,10 @@ def run(main: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 130
+    except UnicodeEncodeError as error:
+        character = ascii(error.object[error.start])
+        print(f"error: {error.encoding} has no {character}; set PYTHONIOENCODING=utf-8 for the output", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
         return 141

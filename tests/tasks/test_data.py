@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unroll.config import DataConfig
+from unroll.config import DocumentsConfig
 from unroll.errors import DataError
 from unroll.tasks.data import ClassificationData, label_ids, sample, split_off, words
 
@@ -21,7 +21,7 @@ def write(path: Path, rows: list[tuple[str, object]]) -> Path:
 
 
 def load(path: Path, seed: int = 0, **settings: object) -> ClassificationData:
-    return ClassificationData(DataConfig(path=str(path), folder=str(path.parent / "cache"), **settings), seed)
+    return ClassificationData(DocumentsConfig(path=str(path), folder=str(path.parent / "cache"), **settings), seed)
 
 
 def texts(data: ClassificationData, split: str) -> list[str]:

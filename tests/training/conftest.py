@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from unroll.config import Config, from_dict
+from unroll.config import ClassificationConfig, LanguageModelingConfig, from_dict
 from unroll.training.run import train
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -32,7 +32,7 @@ class Finished:
     folder: Path
 
 
-def small_config(reviews: Path, run_dir: Path, **groups: Any) -> Config:
+def small_config(reviews: Path, run_dir: Path, **groups: Any) -> ClassificationConfig | LanguageModelingConfig:
     values: dict[str, Any] = {name: dict(group) for name, group in SMALL.items()}
     values["data"] |= {"path": str(reviews), "folder": str(reviews / "work")}
     values["run_dir"] = str(run_dir)
@@ -60,7 +60,7 @@ def finished(reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Finishe
     return finish(small_config(reviews, tmp_path_factory.mktemp("runs") / "run"))
 
 
-def finish(config: Config) -> Finished:
+def finish(config: ClassificationConfig | LanguageModelingConfig) -> Finished:
     screen = io.StringIO()
     summary = train(config, Console(file=screen, width=200))
     assert config.run_dir is not None

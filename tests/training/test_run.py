@@ -70,9 +70,8 @@ def test_the_checkpoint_needs_nothing_beside_it(finished: Finished) -> None:
 def test_the_figures_are_those_of_the_best_checkpoint_in_use(finished: Finished) -> None:
     from unroll.inference.evaluate import evaluate
 
-    model = unroll.load(finished.summary["checkpoints"]["best"])
     for split in ("val", "test"):
-        figures = evaluate(model, None, split)
+        figures = evaluate(unroll.load(finished.summary["checkpoints"]["best"]), None, split)
         for name in ("accuracy", "f1", "auroc", "loss"):
             assert figures[name] == pytest.approx(finished.summary["metrics"][f"{split}/{name}"], abs=1e-5)
 

@@ -22,6 +22,16 @@ class Batch(NamedTuple):
     lengths: Tensor  # (batch,) int64, in tokens, at least 1
     labels: Tensor  # (batch,) int64
 
+    @property
+    def num_tokens(self) -> int:
+        """Tokens read, padding not counted."""
+        return int(self.lengths.sum())
+
+    @property
+    def num_examples(self) -> int:
+        """What a mean over the batch is a mean of: documents."""
+        return len(self.labels)
+
 
 @dataclass(frozen=True)
 class Documents(Dataset[Batch]):

@@ -121,7 +121,7 @@ def _hub(data_dir: Path) -> LabelledCorpus:
 def _download(folder: Path) -> None:
     """Fetch both splits, check both, and only then write them into `folder`."""
     names = {split: f"plain_text/{split}-00000-of-00001.parquet" for split in ("train", "test")}
-    sizes = _within(HUB_PATIENCE, lambda: [_size_on_hub(name) for name in names.values()])
+    sizes = within(HUB_PATIENCE, lambda: [_size_on_hub(name) for name in names.values()])
     if not all(size and size <= HUB_LARGEST for size in sizes):
         raise DataError(f"the files have {sizes} bytes there, over {HUB_LARGEST}")
 
@@ -133,7 +133,7 @@ def _download(folder: Path) -> None:
         # damaged. No token is sent, as the data are public: the builder looks at `token`, downloads at their config.
         options = {"data_files": names, "cache_dir": arrow, "download_mode": "force_redownload", "token": False}
         options["download_config"] = DownloadConfig(token=False)
-        splits = _within(HUB_LONGEST, lambda: load_dataset(HUB_DATASET, revision=HUB_REVISION, **options))
+        splits = within(HUB_LONGEST, lambda: load_dataset(HUB_DATASET, revision=HUB_REVISION, **options))
         for split in names:
             rows, labels = len(splits[split]), sorted(splits[split].unique("label"))
             if (rows, labels) != (HUB_ROWS, [0, 1]):
@@ -151,7 +151,7 @@ def _size_on_hub(name: str) -> int | None:
     return get_hf_file_metadata(url, token=False, timeout=HUB_PATIENCE).size
 
 
-def _within(seconds: float, work: Callable[[], T]) -> T:
+def within(seconds: float, work: Callable[[], T]) -> T:
     """Return what `work` does, in a thread of its own; TimeoutError once it takes longer than `seconds`.
 
     No time-out covers the resolver, or all retries: a hub that falls silent would keep `datasets` busy for minutes.

@@ -131,8 +131,7 @@ class RecurrentEncoder(nn.RNNBase):
         """
         self._check(x, lengths)
         if state is None:
-            zeros = x.new_zeros(self._state_shape(x))
-            state = (zeros, zeros) if self.cell == "lstm" else zeros
+            state = self.zero_state(x)
         self._check_state(state, self._state_shape(x))
         if lengths is None:
             return self._run(x, state)
@@ -144,6 +143,11 @@ class RecurrentEncoder(nn.RNNBase):
             if backend == "packed"
             else self._padded(x, lengths.to(x.device, torch.long), state)
         )
+
+    def zero_state(self, x: Tensor) -> State:
+        """Return the state that a batch `x` (batch, time, input_size) starts from where none is given."""
+        zeros = x.new_zeros(self._state_shape(x))
+        return (zeros, zeros) if self.cell == "lstm" else zeros
 
     def _check(self, x: Tensor, lengths: Tensor | None) -> None:
         if x.dim() != 3 or x.size(-1) != self.input_size or x.size(0) < 1 or x.size(1) < 1:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unroll.batching.documents import BucketSampler, Documents
-from unroll.config import Config
+from unroll.config import ClassificationConfig
 from unroll.models.classifier import TextClassifier
 from unroll.text.tokenizers import get_tokenizer
 from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
@@ -41,7 +41,7 @@ class LoadedClassifier:
         model: TextClassifier,
         vocabulary: Vocabulary,
         labels: tuple[str, ...],
-        config: Config,
+        config: ClassificationConfig,
         data: dict[str, Any],
     ) -> None:
         self.model, self.vocabulary, self.labels, self.config = model, vocabulary, labels, config

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unroll import checkpoint
-from unroll.config import from_dict
+from unroll.config import ClassificationConfig, from_dict
 from unroll.errors import CheckpointError, ConfigError
 from unroll.inference.classify import LoadedClassifier
+from unroll.inference.generate import LoadedLanguageModel
 from unroll.models.classifier import build_classifier
+from unroll.models.language_model import build_language_model
 from unroll.text.vocabulary import Vocabulary
 
 
-def load(path: str | Path) -> LoadedClassifier:
+def load(path: str | Path) -> LoadedClassifier | LoadedLanguageModel:
     """Return the model of a checkpoint, ready for use.
 
     >>> model = load("runs/imdb/2026-01-01_12-00-00/checkpoints/best.ckpt")  # doctest: +SKIP
@@ -28,24 +31,53 @@ def load(path: str | Path) -> LoadedClassifier:
     path = Path(path)
     content = checkpoint.load(path)
     try:
-        config = from_dict(content["config"])
-        vocabulary = Vocabulary(content["vocabulary"])
+        return _assemble(content)
+    except (ConfigError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: its parts do not fit together: {error}") from error
+
+
+def load_classifier(path: str | Path) -> LoadedClassifier:
+    """Return the classifier of a checkpoint; see `load`. A CheckpointError also where it is a language model's."""
+    model = load(path)
+    if not isinstance(model, LoadedClassifier):
+        raise CheckpointError(f"{path}: is a language model; `python scripts/generate.py {path}` has it write")
+    return model
+
+
+def load_language_model(path: str | Path) -> LoadedLanguageModel:
+    """Return the language model of a checkpoint; see `load`. A CheckpointError also where it is a classifier's."""
+    model = load(path)
+    if not isinstance(model, LoadedLanguageModel):
+        raise CheckpointError(f'{path}: is a classifier; `python scripts/predict.py {path} "some text"` asks it')
+    return model
+
+
+def _assemble(content: dict[str, Any]) -> LoadedClassifier | LoadedLanguageModel:
+    config, vocabulary = from_dict(content["config"]), Vocabulary(content["vocabulary"])
+    if isinstance(config, ClassificationConfig):
         labels = tuple(content["labels"])
         # Shapes without memory: the sizes that a file claims are not believed until its weights bear them out.
         with torch.device("meta"):
-            model = build_classifier(config, len(vocabulary), len(labels))
-        weights = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
-        _check_weights(weights, model.state_dict())
-        model.load_state_dict(weights, assign=True)
-    except (ConfigError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: its parts do not fit together: {error}") from error
-    return LoadedClassifier(model.eval(), vocabulary, labels, config, content["data"])
+            classifier = build_classifier(config, len(vocabulary), len(labels))
+        _assign(classifier, content["state_dict"])
+        return LoadedClassifier(classifier.eval(), vocabulary, labels, config, content["data"])
+    opening = content.get("opening")
+    if not isinstance(opening, str) or len(opening) != 1:
+        raise ValueError("its entry 'opening' is missing or not one character")
+    with torch.device("meta"):
+        language_model = build_language_model(config, len(vocabulary))
+    _assign(language_model, content["state_dict"])
+    return LoadedLanguageModel(language_model.eval(), vocabulary, opening, config, content["data"])
 
 
-def _check_weights(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Compare names and shapes, one line for the first that differs (torch's own message names all)."""
+def _assign(model: nn.Module, state_dict: dict[str, Tensor]) -> None:
+    """Give the model its weights. Names and shapes are compared first, one line for the first that differs (torch's own
+    message names all)."""
+    weights = {name.removeprefix("model."): value for name, value in state_dict.items()}
+    expected = model.state_dict()
     for name in sorted(weights.keys() ^ expected.keys()):
         raise ValueError(f"the weight {name} is {'not expected' if name in weights else 'missing'}")
     for name, weight in weights.items():
         if weight.shape != expected[name].shape:
             raise ValueError(f"the weight {name} is {tuple(weight.shape)}, not {tuple(expected[name].shape)}")
+    model.load_state_dict(weights, assign=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from unroll.config import Config
+from unroll.config import ClassificationConfig
 from unroll.encoders import RecurrentEncoder, pool
 from unroll.encoders.recurrent import detach
 from unroll.encoders.regularizers import LockedDropout
@@ -89,7 +89,7 @@ class TextClassifier(nn.Module):
         return torch.cat(outputs, dim=1).masked_fill(padding[..., None], 0)
 
 
-def build_classifier(config: Config, vocabulary_size: int, num_classes: int) -> TextClassifier:
+def build_classifier(config: ClassificationConfig, vocabulary_size: int, num_classes: int) -> TextClassifier:
     """Return an untrained classifier of the given settings."""
     encoder = config.encoder
     return TextClassifier(

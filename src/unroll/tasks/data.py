@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from unroll.batching.documents import Batch, BucketSampler, Documents, make_loader
-from unroll.config import DataConfig
+from unroll.config import DocumentsConfig
 from unroll.corpora.files import TextFile, read_rows
 from unroll.corpora.imdb import find_corpus
 from unroll.errors import DataError
@@ -37,7 +37,7 @@ class Counts:
 class ClassificationData(LightningDataModule):
     """Labelled documents in three splits, and the vocabulary of the training split."""
 
-    def __init__(self, config: DataConfig, seed: int) -> None:
+    def __init__(self, config: DocumentsConfig, seed: int) -> None:
         """Read, tokenise (or take from the cache), split and encode the corpus that `config` asks for.
 
         Raises:
@@ -119,13 +119,13 @@ def evaluation_loader(documents: Documents) -> DataLoader[Batch]:
     return make_loader(documents, BucketSampler(documents.lengths, batch_size=EVALUATION_BATCH))
 
 
-def load_tokens(file: TextFile, config: DataConfig) -> TokenizedCorpus:
+def load_tokens(file: TextFile, config: DocumentsConfig) -> TokenizedCorpus:
     """Return the tokens of a file, from the cache where its content has been tokenised before."""
     path = Path(config.folder) / "cache" / cache_name(file.sha256(), config.tokenizer)
     return cached(path, lambda: tokenize(read_rows(file), config.tokenizer))
 
 
-def build_vocabulary(corpus: TokenizedCorpus, rows: Rows, config: DataConfig) -> Vocabulary:
+def build_vocabulary(corpus: TokenizedCorpus, rows: Rows, config: DocumentsConfig) -> Vocabulary:
     """Count the words of `rows` alone: a word of the validation split only is as unknown as it will be in use."""
     chosen = np.zeros(len(corpus), dtype=bool)
     chosen[rows] = True
@@ -146,7 +146,7 @@ def select(
     ids: npt.NDArray[np.int32],
     rows: Rows,
     labels: npt.NDArray[np.int64],
-    config: DataConfig,
+    config: DocumentsConfig,
 ) -> Documents:
     """Return the documents `rows` of what `encode` gave, shortened to `max_tokens`."""
     full = np.diff(corpus.offsets)[rows]

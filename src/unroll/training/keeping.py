@@ -26,11 +26,18 @@ class DurableIO(TorchCheckpointIO):
 
 
 class Checkpoints(Callback):
-    """Keeps `best.ckpt` (by a validation metric, higher is better) and `last.ckpt` in a folder."""
+    """Keeps `best.ckpt` (by a validation metric) and `last.ckpt` in a folder."""
 
-    def __init__(self, folder: Path, monitor: str, every_n_steps: int | None = None) -> None:
-        """Save `last.ckpt` after each validation, and every `every_n_steps` optimiser steps if given."""
-        self.folder, self.monitor, self.every_n_steps = folder, monitor, every_n_steps
+    def __init__(self, folder: Path, monitor: str, mode: str, every_n_steps: int | None = None) -> None:
+        """Save `last.ckpt` after each validation, and every `every_n_steps` optimiser steps if given.
+
+        Args:
+            folder: made when it is needed.
+            monitor: the name of the metric.
+            mode: "max" or "min", which is better.
+            every_n_steps: optimiser steps.
+        """
+        self.folder, self.monitor, self.mode, self.every_n_steps = folder, monitor, mode, every_n_steps
         self.best_metrics: dict[str, float] = {}  # the validation that `best.ckpt` was saved after
         self._saved_step = -1
 
@@ -53,10 +60,17 @@ class Checkpoints(Callback):
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        if self.monitor in metrics and metrics[self.monitor] > self.best_metrics.get(self.monitor, -math.inf):
+        if self._is_best(metrics):
             self.best_metrics = metrics
             trainer.save_checkpoint(self.best)
         self.save_last(trainer)
+
+    def _is_best(self, metrics: dict[str, float]) -> bool:
+        """A figure that is no number is never the best."""
+        value = metrics.get(self.monitor, math.nan)
+        if self.mode == "min":
+            return value < self.best_metrics.get(self.monitor, math.inf)
+        return value > self.best_metrics.get(self.monitor, -math.inf)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step != self._saved_step:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from unroll.batching.documents import Batch
+from unroll.tasks.task import Task
 
 MEBIBYTE = 2**20
 
@@ -21,9 +21,9 @@ MEBIBYTE = 2**20
 class Throughput(Callback):
     """Counts steps, tokens and the seconds of training, and logs what each stretch of steps was like.
 
-    Every `every_n_steps` batches: `train/loss`, `train/accuracy` (means over the stretch), `train/learning_rate`,
-    `train/gradient_norm` (mean, before clipping), `train/clipped` (share of steps), `train/padding` (share of the
-    batch) and `train/tokens_per_second` (padding not counted). The clock stands still in validation.
+    Every `every_n_steps` batches: what the task's training step returns (`train/loss`, …: means over the stretch's
+    examples), `train/learning_rate`, `train/gradient_norm` (mean, before clipping), `train/clipped` (share of steps)
+    and `train/tokens_per_second` (padding not counted). The clock stands still in validation.
     """
 
     def __init__(self, every_n_steps: int) -> None:
@@ -35,9 +35,9 @@ class Throughput(Callback):
         self._forget()
 
     def _forget(self) -> None:
-        self._batches = self._stretch_tokens = self._places = 0
+        self._batches = self._stretch_tokens = 0
         self._stretch_started = self.seconds
-        self._values: dict[str, list[Tensor]] = {}
+        self._means: dict[str, list[tuple[Tensor, int]]] = {}  # of each batch, and its weight
 
     def _start(self) -> None:
         self._started = time.perf_counter()
@@ -60,23 +60,22 @@ class Throughput(Callback):
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._start()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        tokens = int(batch.lengths.sum())
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        tokens, examples = batch.num_tokens, batch.num_examples
         self.tokens += tokens
         self._batches += 1
         self._stretch_tokens += tokens
-        self._places += batch.ids.numel()
-        for name, value in (outputs | pl_module.gradient).items():
-            self._values.setdefault(name, []).append(value.detach())
+        for values, weight in ((outputs, examples), (pl_module.gradient, 1)):
+            for name, value in values.items():
+                self._means.setdefault(name, []).append((value.detach(), weight))
         if self._batches == self.every_n_steps or trainer.is_last_batch:
             self._log(trainer)
 
     def _log(self, trainer: Trainer) -> None:
         self._stop()
         self._start()
-        figures = {f"train/{name}": float(torch.stack(values).mean()) for name, values in self._values.items()}
+        figures = {f"train/{name}": _weighted(means) for name, means in self._means.items()}
         figures["train/learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
-        figures["train/padding"] = 1 - self._stretch_tokens / self._places
         figures["train/tokens_per_second"] = self._stretch_tokens / (self.seconds - self._stretch_started)
         self.latest = figures
         for logger in trainer.loggers:
@@ -95,6 +94,12 @@ class Throughput(Callback):
         }
 
 
+def _weighted(means: list[tuple[Tensor, int]]) -> float:
+    weights = [weight for _, weight in means]
+    values: list[float] = torch.stack([value for value, _ in means]).tolist()
+    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
+
+
 def peak_memory() -> int:
     """Return the most memory, in bytes, that this process has held."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -102,10 +107,13 @@ def peak_memory() -> int:
 
 
 class ProgressLines(Callback):
-    """Epoch, loss, accuracy, tokens per second and time left: as a live bar in a terminal, else as plain lines."""
+    """Epoch, the task's figures, its speed and the time left: as a live bar in a terminal, else as plain lines."""
 
-    def __init__(self, throughput: Throughput, console: Console, seconds_between_lines: float = 10.0) -> None:
-        self.throughput, self.console, self.seconds_between_lines = throughput, console, seconds_between_lines
+    def __init__(
+        self, task: type[Task], throughput: Throughput, console: Console, seconds_between_lines: float = 10.0
+    ) -> None:
+        self.task, self.throughput = task, throughput
+        self.console, self.seconds_between_lines = console, seconds_between_lines
         self._bar: Progress | None = None
         self._began = self._line = time.perf_counter()
 
@@ -132,7 +140,7 @@ class ProgressLines(Callback):
             self._bar.add_task("training", total=self._steps(trainer)[1], figures="")
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         done, total = self._steps(trainer)
         if self._bar is not None:
@@ -170,10 +178,8 @@ class ProgressLines(Callback):
         latest = self.throughput.latest
         if not latest:
             return ""
-        return (
-            f"loss {latest['train/loss']:.3f}  accuracy {latest['train/accuracy']:.3f}  "
-            f"{latest['train/tokens_per_second'] / 1000:.0f} k tokens/s"
-        )
+        figures = "  ".join(f"{name} {latest[f'train/{name}']:.3f}" for name in self.task.shown)
+        return f"{figures}  {latest['train/tokens_per_second'] / 1000:.0f} k {self.task.unit}/s"
 
 
 def _clock(seconds: float) -> str:

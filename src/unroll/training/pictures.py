@@ -71,13 +71,13 @@ class ClassificationPictures(Callback):
             taken = int(probabilities[place].argmax())
             excerpt = words(self.data.val, rows[place], self.data.vocabulary)[:LONGEST_EXCERPT]
             # In lines of their own, since TensorBoard squeezes the other columns to a letter beside a long one.
-            excerpt = "<br>".join(_escaped(line) for line in textwrap.wrap(excerpt, EXCERPT_LINE))
+            excerpt = "<br>".join(escaped(line) for line in textwrap.wrap(excerpt, EXCERPT_LINE))
             guess = f"{self.data.labels[taken]} ({probabilities[place, taken]:.1%})"
             lines.append(f"| {losses[place]:.2f} | {self.data.labels[labels[place]]} | {guess} | {excerpt} |")
         return "\n".join(lines)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """`text` such that Markdown and HTML show it as it is, within a table's cell."""
     return "".join(f"&#{ord(character)};" if character in "|<>&*_`[]\\#~" else character for character in text)
 

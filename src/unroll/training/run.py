@@ -21,15 +21,19 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
 from unroll import checkpoint
-from unroll.config import Config, to_dict
+from unroll.config import ClassificationConfig, LanguageModelingConfig, to_dict
 from unroll.durable import write_text
 from unroll.errors import ConfigError, Interrupted, UserError
-from unroll.tasks.classification import MONITOR, Classification, versions
+from unroll.tasks.classification import Classification
 from unroll.tasks.data import ClassificationData
+from unroll.tasks.language_modeling import LanguageModeling
+from unroll.tasks.novel_data import NovelData
+from unroll.tasks.task import Task, versions
 from unroll.training.keeping import Checkpoints, DurableIO, StopOnSignal
 from unroll.training.monitoring import ProgressLines, Throughput
 from unroll.training.pictures import ClassificationPictures
 from unroll.training.report import print_data, print_summary
+from unroll.training.samples import Samples
 
 # What Lightning says of its own set-up, on every run, and what does not concern this one.
 _NOISE = (
@@ -40,8 +44,11 @@ _NOISE = (
     ".*Checkpoint directory .* exists.*",
 )
 
+AnyConfig = ClassificationConfig | LanguageModelingConfig
+AnyData = ClassificationData | NovelData
 
-def train(config: Config, console: Console | None = None) -> dict[str, Any]:
+
+def train(config: AnyConfig, console: Console | None = None) -> dict[str, Any]:
     """Train, test with the best checkpoint, and leave everything in the run directory.
 
     Returns:
@@ -56,7 +63,7 @@ def train(config: Config, console: Console | None = None) -> dict[str, Any]:
     run_dir = Path(config.run_dir) if config.run_dir else _dated(Path("runs") / config.task)
     _check_unused(run_dir)
     seed_everything(config.seed, verbose=False)
-    data = ClassificationData(config.data, config.seed)
+    data = load_data(config)
     print_data(data, console)
     try:
         run = _Run(config, data, run_dir, console)
@@ -83,15 +90,34 @@ def train(config: Config, console: Console | None = None) -> dict[str, Any]:
     return summary
 
 
+def load_data(config: AnyConfig) -> AnyData:
+    """Return the data of the config's task."""
+    if isinstance(config, ClassificationConfig):
+        return ClassificationData(config.data, config.seed)
+    return NovelData(config.data, config.tbptt, config.seed)
+
+
+def build_task(config: AnyConfig, data: AnyData) -> Task:
+    """Return the task, its model untrained."""
+    steps = total_steps(config, len(data.train_dataloader()))
+    if isinstance(config, ClassificationConfig):
+        assert isinstance(data, ClassificationData)
+        return Classification(config, data, steps)
+    assert isinstance(data, NovelData)
+    return LanguageModeling(config, data, steps)
+
+
 class _Run:
     """The parts of one run, wired together."""
 
-    def __init__(self, config: Config, data: ClassificationData, run_dir: Path, console: Console) -> None:
+    def __init__(self, config: AnyConfig, data: AnyData, run_dir: Path, console: Console) -> None:
         self.config, self.data, self.run_dir = config, data, run_dir
         self.metrics: dict[str, float] = {}
         self.throughput = Throughput(config.trainer.log_every_n_steps)
-        self.checkpoints = Checkpoints(run_dir / "checkpoints", MONITOR, config.checkpoint.every_n_steps)
-        self.module = Classification(config, data, total_steps(config, len(data.train_dataloader())))
+        self.module = build_task(config, data)
+        self.checkpoints = Checkpoints(
+            run_dir / "checkpoints", self.module.monitor, self.module.monitor_mode, config.checkpoint.every_n_steps
+        )
         settings = to_dict(config)["trainer"] | {"precision": resolve_precision(config.trainer.precision)}
         self.trainer = Trainer(
             **settings,
@@ -105,13 +131,16 @@ class _Run:
         )
 
     def _callbacks(self, console: Console) -> list[Callback]:
-        callbacks: list[Callback] = [self.throughput, ProgressLines(self.throughput, console)]
+        callbacks: list[Callback] = [self.throughput, ProgressLines(type(self.module), self.throughput, console)]
+        callbacks.append(
+            ClassificationPictures(self.data) if isinstance(self.data, ClassificationData) else Samples(self.data)
+        )
+        # After the samples, since it takes the averaged weights back at the end of the validation.
         if self.config.optimizer.ema_decay is not None:
             callbacks.append(EMAWeightAveraging(decay=self.config.optimizer.ema_decay))
-        callbacks.append(ClassificationPictures(self.data))
         if self.config.early_stopping.patience is not None:
-            patience = self.config.early_stopping.patience
-            callbacks.append(EarlyStopping(MONITOR, mode="max", patience=patience, check_finite=False))
+            patience, mode = self.config.early_stopping.patience, self.module.monitor_mode
+            callbacks.append(EarlyStopping(self.module.monitor, mode=mode, patience=patience, check_finite=False))
         return [*callbacks, self.checkpoints, StopOnSignal(self.checkpoints)]
 
     def fit_and_test(self) -> None:
@@ -143,7 +172,7 @@ class _Run:
         }
 
 
-def total_steps(config: Config, batches: int) -> int | None:
+def total_steps(config: AnyConfig, batches: int) -> int | None:
     """Return the optimiser steps of a whole run with so many batches an epoch; None where only a clock ends it."""
     trainer = config.trainer
     limit = trainer.limit_train_batches

@@ -1,0 +1,113 @@
+"""How well a language model predicts a text: as it is, or learning from the text as it goes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from unroll import checkpoint
+from unroll.batching.streams import Lanes, Window, WindowSampler
+from unroll.config import OptimizerConfig
+from unroll.encoders import State
+from unroll.encoders.recurrent import detach
+from unroll.errors import CheckpointError
+from unroll.models.language_model import LanguageModel
+from unroll.tasks.metrics import StreamMetrics
+from unroll.tasks.optimization import build_optimizer
+from unroll.text.vocabulary import UNKNOWN_ID
+
+WINDOW = 1024  # characters at a time; the figures do not depend on it
+
+# Of dynamic evaluation; chosen on the novel's validation part.
+SEGMENT = 64  # characters between two updates
+LEARNING_RATE = 5e-5
+DECAY = 2e-3  # share of the way back to the trained weights, an update
+
+Ids = npt.NDArray[np.int32]
+
+
+@torch.inference_mode()
+def score(model: LanguageModel, ids: Ids) -> dict[str, float]:
+    """Return the figures of `StreamMetrics` for a text as one stream, and how many `characters` were predicted and how
+    many of the text's are `unknown` to the model; those count as what they are to it, a rare symbol."""
+    metrics, state = StreamMetrics(), None
+    for window in _windows(ids, WINDOW):
+        logits, state = model(window.ids, state)
+        metrics.update(logits, window.targets)
+    return metrics.compute() | _counts(ids)
+
+
+def score_dynamically(model: LanguageModel, ids: Ids, rms: dict[str, Tensor]) -> dict[str, float]:
+    """Return the same figures, their names beginning with `dynamic_`, of a copy of the model that learns on.
+
+    After each segment has been predicted, every weight takes a step against its gradient there, divided by the root
+    mean square of its gradients in training, and falls back towards its trained value (Krause et al. 2018,
+    arXiv:1709.07432, "RMS with decay").
+
+    Args:
+        model: stays as it is.
+        ids: (characters,) of the text.
+        rms: for each parameter's name, the root mean square of its gradients in training, see `gradient_rms`.
+    """
+    model = copy.deepcopy(model).eval()
+    trained = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    # The weights that moved most in training are drawn back most, none of them beyond its trained value.
+    mean = torch.cat([value.flatten() for value in rms.values()]).mean()
+    decay = {name: (DECAY * value / mean).clamp(max=1.0) for name, value in rms.items()}
+    floor = 1e-3 * mean  # weights that hardly had gradients in training do not leap now
+    metrics = StreamMetrics()
+    state: State | None = None
+    for window in _windows(ids, SEGMENT):
+        state = None if state is None else detach(state, ended=window.starts)
+        logits, state = model(window.ids, state)
+        metrics.update(logits.detach(), window.targets)
+        loss = F.cross_entropy(logits.flatten(0, 1), window.targets.flatten())
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        with torch.no_grad():
+            for (name, parameter), gradient in zip(model.named_parameters(), gradients, strict=True):
+                parameter.addcdiv_(gradient, rms[name] + floor, value=-LEARNING_RATE)
+                parameter.lerp_(trained[name], decay[name])
+    return {f"dynamic_{name}": value for name, value in metrics.compute().items()} | _counts(ids)
+
+
+def gradient_rms(path: Path, model: LanguageModel, config: OptimizerConfig) -> dict[str, Tensor]:
+    """Return the root mean square of each parameter's gradients in training: Adam kept it.
+
+    Raises:
+        CheckpointError: the checkpoint holds no such figures, or not of this model's shapes.
+    """
+    content: Any = checkpoint.load(path)
+    optimizer = build_optimizer(model, config)
+    found = {}
+    try:
+        optimizer.load_state_dict(content["optimizer_states"][0])
+        for name, parameter in model.named_parameters():
+            kept = optimizer.state[parameter]
+            if kept["exp_avg_sq"].shape != parameter.shape:
+                raise ValueError(name)
+            beta = optimizer.param_groups[0]["betas"][1]
+            found[name] = (kept["exp_avg_sq"].float() / (1 - beta ** float(kept["step"]))).sqrt()
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: holds no gradient statistics, which dynamic evaluation needs; train with optimizer.name=adamw "
+            "or adam"
+        ) from error
+    return found
+
+
+def _windows(ids: Ids, length: int) -> Iterator[Window]:
+    lanes = Lanes(ids, 1)
+    for span in WindowSampler(lanes, length):
+        yield lanes[span]
+
+
+def _counts(ids: Ids) -> dict[str, float]:
+    return {"characters": len(ids) - 1, "unknown": int((ids == UNKNOWN_ID).sum())}

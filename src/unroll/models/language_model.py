@@ -1,0 +1,117 @@
+"""A language model: embedding, recurrent encoder of one direction, output layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unroll.config import LanguageModelingConfig
+from unroll.encoders import RecurrentEncoder, State
+from unroll.encoders.regularizers import LockedDropout
+
+
+class LanguageModel(nn.Module):
+    """Symbol ids in, at each step the logits of the symbol that follows."""
+
+    def __init__(
+        self,
+        encoder: RecurrentEncoder,
+        *,
+        vocabulary_size: int,
+        one_hot: bool = False,
+        tie_weights: bool = False,
+        input_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+    ) -> None:
+        """Put the layers together.
+
+        Args:
+            encoder: reads embeddings of its own `input_size`, in one direction.
+            vocabulary_size: ids run from 0 to this, exclusive.
+            one_hot: read each id as a unit vector instead of an embedding that is learnt; `input_size` is then
+                `vocabulary_size`.
+            tie_weights: use the embedding as the output layer's weight (Press & Wolf 2017, arXiv:1608.05859).
+            input_dropout: probability of dropping a feature of a lane's embeddings for a whole window, in training.
+            output_dropout: the same of the encoder's outputs.
+
+        Raises:
+            ValueError: an encoder of two directions, or sizes that do not fit.
+        """
+        super().__init__()
+        if encoder.bidirectional:
+            raise ValueError("a language model needs a one-directional encoder: the other direction sees the future")
+        if one_hot and encoder.input_size != vocabulary_size:
+            raise ValueError(f"one-hot input has {vocabulary_size} features, the encoder reads {encoder.input_size}")
+        if tie_weights and (one_hot or encoder.input_size != encoder.hidden_size):
+            raise ValueError("tied weights need an embedding as wide as the encoder's hidden state")
+        self.vocabulary_size, self.encoder = vocabulary_size, encoder
+        self.embedding: nn.Embedding | None = None
+        if not one_hot:
+            self.embedding = nn.Embedding(vocabulary_size, encoder.input_size)
+        self.weight = None if tie_weights else nn.Parameter(torch.empty(vocabulary_size, encoder.hidden_size))
+        self.bias = nn.Parameter(torch.zeros(vocabulary_size))
+        self.input_dropout, self.output_dropout = LockedDropout(input_dropout), LockedDropout(output_dropout)
+        for weight in [*([] if self.embedding is None else [self.embedding.weight]), self.output_weight]:
+            nn.init.uniform_(weight, -0.1, 0.1)
+
+    @property
+    def output_weight(self) -> Tensor:
+        """The output layer's weight, (vocabulary, hidden)."""
+        if self.weight is not None:
+            return self.weight
+        assert self.embedding is not None
+        return self.embedding.weight
+
+    def forward(
+        self, ids: Tensor, state: State | None = None, *, carry: int | None = None, last: int | None = None
+    ) -> tuple[Tensor, State]:
+        """Predict every symbol's successor.
+
+        Args:
+            ids: (batch, time).
+            state: of the encoder before the first step; None is zeros.
+            carry: steps after which the state is returned; None is all of them. The gradient flows through.
+            last: steps at the end for which logits are returned; None is all of them.
+
+        Returns:
+            logits: (batch, last, vocabulary).
+            state: after the first `carry` steps.
+        """
+        x = F.one_hot(ids, self.vocabulary_size).to(self.bias.dtype) if self.embedding is None else self.embedding(ids)
+        x = self.input_dropout(x)
+        if carry is None or carry == ids.size(1):
+            output, state = self.encoder(x, None, state)
+        else:
+            output, state = self._encode_in_two(x, state, carry)
+        output = output if last is None else output[:, output.size(1) - last :]
+        return F.linear(self.output_dropout(output), self.output_weight, self.bias), state
+
+    def _encode_in_two(self, x: Tensor, state: State | None, carry: int) -> tuple[Tensor, State]:
+        if carry == 0:
+            output, _ = self.encoder(x, None, state)
+            return output, self.encoder.zero_state(x) if state is None else state
+        first, state = self.encoder(x[:, :carry], None, state)
+        second, _ = self.encoder(x[:, carry:], None, state)
+        return torch.cat([first, second], dim=1), state
+
+
+def build_language_model(config: LanguageModelingConfig, vocabulary_size: int) -> LanguageModel:
+    """Return an untrained language model of the given settings."""
+    encoder, model = config.encoder, config.model
+    return LanguageModel(
+        RecurrentEncoder(
+            encoder.cell,
+            model.embedding_size or vocabulary_size,
+            encoder.hidden_size,
+            encoder.num_layers,
+            encoder.bidirectional,
+            encoder.dropout,
+            encoder.backend,
+        ),
+        vocabulary_size=vocabulary_size,
+        one_hot=model.embedding_size is None,
+        tie_weights=model.tie_weights,
+        input_dropout=model.input_dropout,
+        output_dropout=model.output_dropout,
+    )

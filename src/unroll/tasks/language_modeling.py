@@ -1,0 +1,97 @@
+"""The LightningModule of language modelling, with truncated backpropagation through time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from unroll.batching.streams import Window
+from unroll.config import LanguageModelingConfig
+from unroll.encoders import State
+from unroll.encoders.recurrent import detach
+from unroll.models.language_model import build_language_model
+from unroll.tasks.metrics import StreamMetrics
+from unroll.tasks.novel_data import NovelData
+from unroll.tasks.task import Task, widened
+
+
+class LanguageModeling(Task):
+    """Cross entropy of the next character, in a text that is read window by window.
+
+    The state is carried from each window to the next and detached there, so that the gradient ends where the window
+    begins. Training, validation and test have a state each.
+    """
+
+    monitor, monitor_mode = "val/bpc", "min"
+    shown, unit = ("bpc", "accuracy"), "characters"
+    config: LanguageModelingConfig
+
+    def __init__(self, config: LanguageModelingConfig, data: NovelData, total_steps: int | None) -> None:
+        """Build an untrained model for `data`, which is not kept; see `Task` for the others."""
+        about = {
+            "tokenizer": "characters",
+            "vocabulary": list(data.vocabulary.tokens),
+            "labels": [],
+            "opening": data.opening,
+            "data": data.describe(),
+        }
+        super().__init__(config, build_language_model(config, len(data.vocabulary)), about, total_steps)
+        self.states: dict[str, State | None] = {"train": None, "val": None, "test": None}
+        self.metrics = {split: StreamMetrics() for split in ("val", "test")}
+        self._strides: list[int] = []  # characters learnt from in each window since the last optimiser step
+
+    def forward(self, batch: Window, split: str) -> Tensor:
+        """Return the logits (lanes, stride, vocabulary) of a window, and carry the state of `split` to the next."""
+        state = self.states[split]
+        if state is not None:
+            state = detach(state, ended=batch.starts)
+        logits: Tensor
+        logits, self.states[split] = self.model(batch.ids, state, carry=batch.carry, last=batch.targets.size(1))
+        return logits
+
+    def training_step(self, batch: Window, batch_idx: int) -> dict[str, Tensor]:
+        logits = widened(self(batch, "train")).flatten(0, 1)
+        targets = batch.targets.flatten()
+        loss = F.cross_entropy(logits, targets)
+        self._strides.append(batch.targets.size(1))
+        correct = (logits.detach().argmax(-1) == targets).float().mean()
+        return {"loss": loss, "bpc": loss.detach() / math.log(2), "accuracy": correct}
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Scale the learning rate by the window's length, so that each character weighs the same (Merity et al. 2017).
+
+        The schedule sets the rate anew after the step.
+        """
+        full = self.config.tbptt.stride or self.config.tbptt.window
+        share = sum(self._strides) / (full * len(self._strides))
+        self._strides.clear()
+        for group in optimizer.param_groups:
+            group["lr"] *= share
+
+    def validation_step(self, batch: Window, batch_idx: int) -> None:
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: Window, batch_idx: int) -> None:
+        self._evaluate(batch, "test")
+
+    def _evaluate(self, batch: Window, split: str) -> None:
+        # In float32 whatever the training's precision, so that the figures are those of the checkpoint in use.
+        with torch.autocast(self.device.type, enabled=False):
+            logits = self(batch, split)
+        self.metrics[split].update(logits, batch.targets)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_metrics("test")
+
+    def _log_metrics(self, split: str) -> None:
+        figures: dict[str, Any] = self.metrics[split].compute()
+        self.log_dict({f"{split}/{name}": value for name, value in figures.items()})
+        self.metrics[split].reset()

@@ -1,0 +1,103 @@
+"""What the LightningModules of all tasks have in common: clipping, optimiser, and what a checkpoint says."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from typing import Any, ClassVar
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+import unroll
+from unroll import checkpoint
+from unroll.config import ClassificationConfig, LanguageModelingConfig, to_dict
+from unroll.tasks.optimization import build_optimizer, build_schedule
+
+
+class Task(LightningModule):
+    """A model in training. `training_step` returns `loss` and other means over the batch, to be logged as train/….
+
+    Each batch says how many tokens it holds (`num_tokens`), and over how many examples those means go
+    (`num_examples`).
+    """
+
+    monitor: ClassVar[str]  # what the best checkpoint is best at
+    monitor_mode: ClassVar[str]  # "max" or "min"
+    shown: ClassVar[tuple[str, ...]]  # figures of training that the progress shows, in its order
+    unit: ClassVar[str]  # what a token is
+
+    def __init__(
+        self,
+        config: ClassificationConfig | LanguageModelingConfig,
+        model: nn.Module,
+        about_data: dict[str, Any],
+        total_steps: int | None,
+    ) -> None:
+        """Take an untrained model.
+
+        Args:
+            config: all settings of the run.
+            model: called `model` in state dicts.
+            about_data: entries that a checkpoint holds besides the settings and the weights.
+            total_steps: optimiser steps of the whole run, for the schedule; None where nobody knows.
+        """
+        super().__init__()
+        self.config, self.model = config, model
+        self.about_data, self.total_steps = about_data, total_steps
+        self.gradient: dict[str, Tensor] = {}  # of this step: its norm before clipping, and whether it was clipped
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as Lightning does, though it refuses fused optimisers, and note the norm of the whole gradient: of every
+        step where it is needed for clipping, else of one in `log_every_n_steps`."""
+        self.gradient = {}
+        if not gradient_clip_val and self.global_step % self.config.trainer.log_every_n_steps:
+            return
+        parameters = [parameter for parameter in self.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        self.gradient = {"gradient_norm": norm}
+        if gradient_clip_val and gradient_clip_algorithm == "value":
+            largest = torch.nn.utils.get_total_norm(gradients, norm_type=torch.inf)
+            self.gradient["clipped"] = (largest > gradient_clip_val).float()
+            torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
+        elif gradient_clip_val:
+            self.gradient["clipped"] = (norm > gradient_clip_val).float()
+            torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = build_optimizer(self.model, self.config.optimizer)
+        schedule = build_schedule(optimizer, self.total_steps or 1, self.config.optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint_: dict[str, Any]) -> None:
+        """Add all that a model needs to be used where nothing else of this run is at hand."""
+        checkpoint_ |= {
+            "format": checkpoint.FORMAT,
+            "task": self.config.task,
+            "config": to_dict(self.config),
+            **self.about_data,
+            "versions": versions(),
+        }
+
+
+def widened(logits: Tensor) -> Tensor:
+    """Return the logits in float32 where mixed precision made them narrower, for the sums of a loss."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    return {
+        "unroll": unroll.__version__,
+        "torch": metadata.version("torch"),
+        "lightning": metadata.version("lightning"),
+        "python": platform.python_version(),
+    }
