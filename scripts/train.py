@@ -11,8 +11,8 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unroll import cli
-from unroll.config import SCHEMAS, from_dict, unknown_key
+from unroll import cli, openmp
+from unroll.config import SCHEMAS, LanguageModelingConfig, from_dict, unknown_key
 from unroll.errors import ConfigError
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to `main` instead of being printed by Hydra
@@ -22,6 +22,8 @@ for task, schema in SCHEMAS.items():
 
 def train(values: DictConfig) -> None:
     config = from_dict(OmegaConf.to_container(values, resolve=True))
+    if isinstance(config, LanguageModelingConfig):
+        openmp.for_full_windows()
     # Not before: Lightning takes seconds to import, and a mistake in the settings should show at once.
     from unroll.training.run import train
 

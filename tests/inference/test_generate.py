@@ -183,8 +183,9 @@ def test_symbols_are_drawn_with_their_probabilities(temperature: float, top_k: i
 def test_where_logits_are_equal_the_lower_ids_are_kept() -> None:
     model = constant([1.0, 2.0, 1.0, 2.0, 1.0, 1.0])
     assert set(model.generate("a", 400, top_k=3)[1:]) == {"b", "d", "a"}
-    assert set(model.generate("a", 400, top_k=1)[1:]) == set(model.generate("a", 400, 0)[1:]) == {"b"}
-    assert set(constant([0.0] * 19).generate("a", 400, top_p=0.5)[1:]) == set(LETTERS[:10])
+    assert set(model.generate("a", 400, top_k=1)[1:] + model.generate("a", 400, 0)[1:]) == {"b"}
+    assert set(constant([0.0, 1.0] * 9).generate("a", 900, top_k=13)[1:]) == {*LETTERS[1:18:2], *"aceg"}
+    assert set(constant([0.0] * 10).generate("a", 400, top_p=0.55)[1:]) == set("abcdef")
 
 
 @pytest.mark.parametrize("epsilon", [generate.EPSILON, 1e9])
@@ -201,7 +202,6 @@ def test_extreme_temperatures_and_filters(epsilon: float, monkeypatch: pytest.Mo
 def test_an_empty_prompt_begins_as_the_training_text_did() -> None:
     model = make_model(opening="K")
     assert {(text[0], len(text)) for text in model.generate("", 60, samples=5)} == {("K", 60)}
-    assert model.generate(length=1) == "K"
     rare = make_model(opening="ß")  # too rare for the vocabulary
     assert rare.generate("", 60) == by_hand(rare, "", 60)
 
@@ -210,9 +210,8 @@ def test_what_is_returned() -> None:
     model = make_model()
     text = model.generate("a cab", 30)
     assert isinstance(text, str) and text.startswith("a cab") and len(text) == 35
-    assert model.generate("a cab", 30, samples=1) == model.generate(["a cab"], 30) == [text]
-    assert model.generate(("a cab", "K"), 30)[0] == text
-    assert len(model.generate("")) == 500
+    assert model.generate("a cab", 30, samples=1) == model.generate(("a cab", "K"), 30)[:1] == [text]
+    assert (len(model.generate("")), model.generate(length=1)) == (500, "a")
     assert model.generate([]) == []
     steps = list(model.stream("a cab", 30, samples=2))
     assert ["a cab" + "".join(column) for column in zip(*steps, strict=True)] == model.generate("a cab", 30, samples=2)
@@ -234,12 +233,12 @@ def test_only_single_characters_are_written() -> None:
     [
         ({"length": 0}, "length must be at least 1, not 0"),
         ({"temperature": -0.1}, "temperature must be a finite number, at least 0, not -0.1"),
-        ({"temperature": math.nan}, "temperature must be a finite number"),
-        ({"temperature": math.inf}, "temperature must be a finite number"),
+        ({"temperature": math.inf}, "not inf"),
         ({"top_k": 0}, "top_k must be at least 1, not 0"),
         ({"top_p": 0.0}, "top_p must be above 0 and at most 1, not 0.0"),
         ({"top_p": 1.1}, "top_p must be above 0 and at most 1, not 1.1"),
         ({"top_p": math.nan}, "top_p must be above 0"),
+        ({"temperature": math.nan}, "not nan"),
         ({"seed": -1}, "seed must be at least 0, not -1"),
         ({"samples": 0}, "samples must be at least 1, not 0"),
         ({"prompt": ["a", "b"], "samples": 2}, "samples are of one prompt"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import cycle
 
 import torch
@@ -50,7 +50,7 @@ def make_ways(config: LanguageModelingConfig) -> dict[str, Callable[[int, int], 
     return {
         "textbook": _textbook(make(), data, config),
         "bare": _bare(make(), data, config, autocast),
-        "sampler": _sampler(make()),
+        "sampler": _sampler(make(), data.vocabulary.tokens),
     }
 
 
@@ -106,19 +106,19 @@ def _bare(
     return train
 
 
-def _sampler(model: TextbookLanguageModel) -> Callable[[int, int], float]:
+def _sampler(model: TextbookLanguageModel, characters: Sequence[str]) -> Callable[[int, int], float]:
     """One call a character, gradients tracked, as a textbook's sampling loop does it."""
 
     def write(turn: int, steps: int) -> float:
         torch.manual_seed(turn)
         model.eval()
         h, c = model.zeros(1), model.zeros(1)
-        written, last = [], torch.tensor([2])
+        text, last = "", torch.tensor([2])
         started = time.perf_counter()
         for _ in range(steps):
             logits, h, c = model(last, h, c)
-            last = Categorical(logits=logits).sample()  # type: ignore[no-untyped-call]
-            written.append(last.item())
+            last = Categorical(logits=logits * 1.0).sample()  # type: ignore[no-untyped-call]
+            text += str(characters[last.item()])
         return steps / (time.perf_counter() - started)
 
     return write

@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 MIN_ROWS = 4  # in a share; with fewer, handing work over costs more than it gains
 
 # OpenMP's threads must leave their cores to the workers here; measured, it is 1.2 times a step's speed where they do so
-# at once, and half of it where they spin as they do by default. See the setting in unroll/__init__.py.
+# at once, and half of it where they spin as they do by default. See unroll/openmp.py.
 ENABLED = sys.platform == "linux" and os.environ.get("GOMP_SPINCOUNT", "") in ("0", "1000")
 
 # (x, *states, *weights) -> (output, *states): x (time, rows, features), states (1, rows, hidden)

@@ -17,8 +17,8 @@ from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
 
 Symbols = NDArray[np.intp]
 
-# What is nearer than this, in units of logits, float64 decides. Twice the error of a float32 logit would do; an LSTM of
-# 512 units was seen to err by 1e-5 at most, in 120,000 characters.
+# What is nearer than this, in units of logits, float64 decides. Twice the error of a float32 logit would do. In 116,000
+# characters an LSTM of 512 units erred by 6e-6 at most, a ReLU net with logits of up to 56 by 2e-5.
 EPSILON = 1e-4
 
 NOISE = 2**16  # random numbers drawn at a time, about
@@ -51,7 +51,7 @@ class Sampling:
             raise ValueError(f"top_k must be at least 1, not {top_k}; None keeps all")
         if top_p is not None and not 0 < top_p <= 1:
             raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}; None keeps all")
-        self._symbols, self.size = symbols.tolist(), len(symbols)
+        self._ids, self._symbols, self.size = symbols, symbols.tolist(), len(symbols)
         self._columns: slice | Symbols = symbols  # a slice, where it can be, makes no copy
         if self.size and symbols[-1] - symbols[0] == self.size - 1:
             self._columns = slice(symbols[0], symbols[-1] + 1)
@@ -84,8 +84,19 @@ class Sampling:
             For each row what `decide` chooses by the exact logits, or -1 where it is too close to tell.
         """
         logits = logits[:, self._columns]
+        if len(logits) > 1 and self.top_k is None and self.top_p is None:
+            return self._guess_all(logits + noise)
         weights = (logits, [0.0] * len(logits)) if self.top_p is None else self._weights(logits)
         return [self._guess(*row) for row in zip(logits + noise, logits, *weights, strict=True)]
+
+    def _guess_all(self, scores: NDArray[np.float64]) -> list[int]:
+        """Where all symbols are kept: the same as `_guess` for every row at once, which for many is much faster."""
+        rows, winners = np.arange(len(scores)), scores.argmax(1)
+        best = scores[rows, winners]
+        scores[rows, winners] = -np.inf
+        clear = (scores.max(1) + EPSILON <= best) & np.isfinite(best)
+        found: list[int] = np.where(clear, self._ids[winners], -1).tolist()
+        return found
 
     def _weights(self, logits: Array) -> tuple[Array, list[float]]:
         """Return the symbols' probabilities but for a factor, (rows, symbols), and the sum of those of the `top_k`."""

@@ -7,6 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from unroll.errors import UserError
 from unroll.inference.generate import LoadedLanguageModel
 from unroll.tasks.novel_data import NovelData
 from unroll.text.vocabulary import UNKNOWN_ID
@@ -30,7 +31,10 @@ class Samples(Callback):
         module: Any = pl_module
         model = LoadedLanguageModel(module.model, self.data.vocabulary, self.data.opening, module.config, {})
         for number, prompt in enumerate(self.prompts):
-            text = model.generate(prompt, length=LENGTH, temperature=TEMPERATURE)
+            try:
+                text = model.generate(prompt, length=LENGTH, temperature=TEMPERATURE)
+            except UserError as error:  # it has diverged; that is not for a picture to end the run over
+                text = f"{prompt} ({error})"
             shown = f"**{escaped(prompt)}**{escaped(text[len(prompt) :])}".replace("****", "").replace("\n", "<br>")
             name = "samples/from_the_beginning" if not prompt else f"samples/prompt_{number}"
             trainer.logger.experiment.add_text(name, shown, trainer.global_step)
