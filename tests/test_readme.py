@@ -35,7 +35,7 @@ def in_this_folder(text: str) -> str:
 
 def train_both(shell: Shell) -> None:
     write_reviews(Path("reviews.csv"), 200)
-    Path("any.txt").write_text("The island was silent. Captain Harding rose.\n" * 300)
+    Path("any.txt").write_text("The island was silent. “Captain,” cried the sailor.\n" * 300)
     done = shell("train.py", "task=imdb", "data.path=reviews.csv", "run_dir=first", *TRIAL)
     assert done.code == 0, done.err
     done = shell("train.py", "task=mysterious_island", "data.path=any.txt", "run_dir=second", *NOVEL_TRIAL)

@@ -1,15 +1,13 @@
-"""Published figures of small recurrences, worked by hand and by torch.nn, to the digits that golden.json names."""
-
-import json
-from pathlib import Path
+"""Published figures of small recurrences, worked by hand and by torch.nn, to the digits published."""
 
 import pytest
 import torch
 from torch import nn
 
+from unroll.diagnostics.textbook import published
 from unroll.encoders import RecurrentEncoder
 
-GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text(encoding="utf-8"))
+GOLDEN = published()
 
 
 @pytest.fixture(params=["packed", "padded", "torch.nn"])

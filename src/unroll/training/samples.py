@@ -47,7 +47,7 @@ def prompts(data: NovelData) -> list[str]:
         ids = data.val[start : start + 2 * PROMPT_LENGTH]
         if UNKNOWN_ID in ids:
             continue
-        words = "".join(data.vocabulary.decode(ids.tolist())).split()[1:]
+        words = "".join(data.vocabulary.decode(ids.tolist())).split()[1:-1]  # the outer ones may be cut
         prompt = ""
         while words and len(prompt) + len(words[0]) < PROMPT_LENGTH:
             prompt = f"{prompt} {words.pop(0)}".strip()
