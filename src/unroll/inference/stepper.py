@@ -6,6 +6,7 @@ torch's calls cost many times their arithmetic. Here a step of a layer is one pr
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -38,7 +39,7 @@ class _Weights:
     inner_bias: Array  # (hidden,), of the GRU's candidate: it stands inside the reset gate's product
 
 
-class _Layer:
+class _Layer(ABC):
     """A layer over `rows` texts: its state, its buffers, and views of their parts (made once: a view costs as much as a
     sum over a row)."""
 
@@ -63,9 +64,9 @@ class _Layer:
         np.dot(self.advance(x), self.weights.matrix, out=self.products)
         return np.add(self.upward, self.weights.bias, out=self.raised)
 
+    @abstractmethod
     def advance(self, x: Array) -> Array:
         """Take the inputs of the gates, return the output (rows, hidden)."""
-        raise NotImplementedError
 
 
 class _Tanh(_Layer):
