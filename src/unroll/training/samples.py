@@ -30,11 +30,11 @@ class Samples(Callback):
             return
         module: Any = pl_module
         model = LoadedLanguageModel(module.model, self.data.vocabulary, self.data.opening, module.config, {})
-        for number, prompt in enumerate(self.prompts):
-            try:
-                text = model.generate(prompt, length=LENGTH, temperature=TEMPERATURE)
-            except UserError as error:  # it has diverged; that is not for a picture to end the run over
-                text = f"{prompt} ({error})"
+        try:
+            texts = model.generate(self.prompts, length=LENGTH, temperature=TEMPERATURE)
+        except UserError as error:  # it has diverged; that is not for a picture to end the run over
+            texts = [f"{prompt} ({error})" for prompt in self.prompts]
+        for number, (prompt, text) in enumerate(zip(self.prompts, texts, strict=True)):
             shown = f"**{escaped(prompt)}**{escaped(text[len(prompt) :])}".replace("****", "").replace("\n", "<br>")
             name = "samples/from_the_beginning" if not prompt else f"samples/prompt_{number}"
             trainer.logger.experiment.add_text(name, shown, trainer.global_step)
