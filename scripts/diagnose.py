@@ -1,15 +1,26 @@
-"""Look inside the recurrence: `python scripts/diagnose.py textbook` recomputes published figures."""
+"""Look inside the recurrence: `python scripts/diagnose.py textbook`, or `gradient-flow MODEL … --text "some text"`."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
+from pathlib import Path
 
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
 from unroll import cli
-from unroll.errors import UserError
+from unroll.config import SCHEMAS, ClassificationConfig, LanguageModelingConfig, from_dict
+from unroll.corpora.novel import read_text
+from unroll.errors import ConfigError, UserError
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 def main() -> None:
@@ -17,11 +28,62 @@ def main() -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     textbook_ = commands.add_parser("textbook", help="recompute published figures by four ways, and compare")
     textbook_.set_defaults(run=textbook)
+    flow = commands.add_parser("gradient-flow", help="how far back through time the gradient reaches, by lag")
+    flow.set_defaults(run=gradient_flow)
+    flow.add_argument(
+        "models",
+        nargs="+",
+        metavar="MODEL",
+        help="checkpoints, or settings of fresh models in quotes: 'task=mysterious_island encoder=gru'",
+    )
+    source = flow.add_mutually_exclusive_group(required=True)
+    source.add_argument("--text", help="what is read")
+    source.add_argument("--file", type=Path, help="a text file that is read")
+    flow.add_argument("--lags", type=int, default=100, help="steps to look back over (default: 100)")
+    flow.add_argument("--window", type=int, help="cut the gradient every so many steps, as training by windows does")
+    flow.add_argument("--out", type=Path, default=Path("gradient_flow"), help="writes OUT.png and OUT.csv")
     arguments = parser.parse_args()
-    arguments.run()
+    arguments.run(arguments)
 
 
-def textbook() -> None:
+def gradient_flow(arguments: argparse.Namespace) -> None:
+    """Print a judgement for each model, and write the picture and the table."""
+    for name in ("lags", "window"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} {value}: must be at least 1")
+    configs = {name: _config(name) for name in arguments.models if "=" in name}
+    text = arguments.text if arguments.file is None else read_text(arguments.file)[0]
+    from unroll.diagnostics import flow_picture, gradient_flow, probe
+    from unroll.inference.load import load
+
+    flows = {}
+    for name in arguments.models:
+        model = probe.untrained(configs[name], text) if name in configs else load(Path(name))
+        seen = probe.probe(model, text, arguments.lags)
+        if arguments.window and seen.encoder.bidirectional:
+            raise ConfigError(f"{name}: reads in two directions, and --window needs one; leave --window out")
+        parameters = dict(seen.encoder.named_parameters())
+        flows[name] = gradient_flow.gradient_flow(seen.encoder.cell, parameters, seen.x, seen.loss, arguments.window)
+        print(f"{name}: {gradient_flow.judge(flows[name].inputs)}")
+    picture, table = (arguments.out.with_name(arguments.out.name + suffix) for suffix in (".png", ".csv"))
+    flow_picture.draw(flows, picture)
+    flow_picture.write_table(flows, table)
+    print(f"written: {picture}, {table}")
+
+
+def _config(settings: str) -> ClassificationConfig | LanguageModelingConfig:
+    for task, schema in SCHEMAS.items():
+        ConfigStore.instance().store(group="schema", name=task, node=schema)
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            values = compose("train", shlex.split(settings))
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(f"can't read the settings '{settings}': {' '.join(str(error).split())}") from error
+    return from_dict(OmegaConf.to_container(values))
+
+
+def textbook(arguments: argparse.Namespace) -> None:
     """Print a line for each case and quantity, and fail where one is beyond the published rounding."""
     from unroll.diagnostics.textbook import compare, found_slips, published
 

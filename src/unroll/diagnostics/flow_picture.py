@@ -1,0 +1,55 @@
+"""Gradient flows as a picture and as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+
+from unroll.diagnostics.gradient_flow import Flow
+from unroll.durable import replacing, write_text
+
+
+def write_table(flows: dict[str, Flow], path: Path) -> None:
+    """Write a csv of `model`, `quantity` (input, or hidden state by layer), `lag` (steps) and `norm`."""
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(["model", "quantity", "lag", "norm"])
+    for name, flow in flows.items():
+        quantities = {"input": flow.inputs, **{f"hidden_{k}": norms for k, norms in enumerate(flow.hidden)}}
+        for quantity, norms in quantities.items():
+            rows.writerows([name, quantity, lag, f"{norm:.6g}"] for lag, norm in enumerate(norms.tolist()))
+    write_text(path, table.getvalue())
+
+
+def draw(flows: dict[str, Flow], path: Path) -> None:
+    """Write a PNG: the input's gradient against lag, one line a model, and a map of layer by lag for each."""
+    from matplotlib.colors import LogNorm
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6 + 1.1 * len(flows)), dpi=110, layout="constrained")
+    lines, *maps = figure.subplots(
+        1 + len(flows), 1, sharex=True, height_ratios=[3.2] + [1.0] * len(flows), squeeze=False
+    )[:, 0]
+    for name, flow in flows.items():
+        norms = flow.inputs.double().numpy()
+        lines.plot(np.where(norms > 0, norms, np.nan), label=name)  # zero has no place on this scale
+    lines.set(yscale="log", ylabel="norm, input's gradient", title="Gradient of the loss at one step, by lag")
+    lines.grid(alpha=0.3)
+    lines.legend(fontsize=9)
+    sizes = np.concatenate([flow.hidden.double().numpy().ravel() for flow in flows.values()])
+    sizes = sizes[(sizes > 0) & np.isfinite(sizes)]
+    # One scale for all maps, so that they compare; below its end colours stay the same.
+    scale = LogNorm(max(sizes.min(), sizes.max() * 1e-12), sizes.max() * (1 + 1e-6)) if len(sizes) else None
+    for axes, (name, flow) in zip(maps, flows.items(), strict=True):
+        norms = flow.hidden.double().numpy()
+        cells = np.ma.masked_where(~(norms > 0), norms)  # zeros stay white
+        image = axes.imshow(cells, aspect="auto", origin="lower", norm=scale, cmap="viridis")
+        axes.set(ylabel="layer", yticks=range(len(norms)))
+        axes.set_title(name, fontsize=9, loc="left", wrap=True)
+    figure.colorbar(image, ax=maps, label="norm, hidden state's gradient" if len(maps) > 1 else "norm")
+    maps[-1].set(xlabel="lag (steps before the loss)")
+    with replacing(path) as file:
+        figure.savefig(file, format="png")

@@ -1,0 +1,89 @@
+"""How far back through time a gradient reaches: its size at every step before the one that the loss is taken of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unroll.encoders.reference import trace
+
+THOUSANDFOLD = 1e3
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Norms of the gradient of one step's loss, by lag: how many steps before it, 0 is the step itself. They are means
+    over the batch, and exactly zero beyond a window."""
+
+    inputs: Tensor  # (lags,), with respect to the input
+    hidden: Tensor  # (layers, lags), with respect to the hidden state, of the forward direction where there are two
+
+
+def gradient_flow(
+    cell: str,
+    parameters: Mapping[str, Tensor],
+    x: Tensor,
+    loss: Callable[[Tensor], Tensor],
+    window: int | None = None,
+) -> Flow:
+    """Differentiate the loss at the last step with respect to all that came before it.
+
+    >>> flow = gradient_flow("lstm", dict(encoder.named_parameters()), x, lambda h: h.sum(1))  # doctest: +SKIP
+
+    Args:
+        cell: one of `unroll.encoders.CELLS`.
+        parameters: of the encoder, by torch.nn's names.
+        x: (batch, time, features); the loss is taken at the last step, so there are `time` lags.
+        loss: of the top layer's output there, (batch, directions x hidden) -> (batch,).
+        window: steps after which the gradient is cut, counted from the first; None: never.
+
+    Raises:
+        ValueError: an unknown cell, a window below 1, or one with two directions.
+    """
+    directions = 2 if "weight_ih_l0_reverse" in parameters else 1
+    if window is not None and window < 1:
+        raise ValueError(f"a window is at least 1 step long, not {window}")
+    if window is not None and directions == 2:
+        raise ValueError("a window needs one direction: the backward one starts at the end, which it has not read yet")
+    time, state = x.size(1), None
+    cut = 0 if window is None else (time - 1) // window * window
+    if cut:
+        with torch.no_grad():
+            state = trace(cell, parameters, x[:, :cut], state=None).state
+    x = x[:, cut:].detach().requires_grad_()
+    found = trace(cell, parameters, x, state=state)
+    layers = found.steps[::directions]
+    states = [step["hidden"] for steps in layers for step in steps]
+    of_input, *of_states = torch.autograd.grad(
+        loss(found.output[:, -1]).sum(), [x, *states], allow_unused=True, materialize_grads=True
+    )
+    hidden = torch.stack([gradient.norm(dim=1).mean() for gradient in of_states]).view(len(layers), -1)
+    return Flow(_by_lag(of_input.norm(dim=2).mean(0), time), _by_lag(hidden, time))
+
+
+def _by_lag(norms: Tensor, lags: int) -> Tensor:
+    """Turn norms (…, steps) in the order of time into norms (…, lags), those before the cut zero."""
+    beyond = norms.new_zeros(*norms.shape[:-1], lags - norms.size(-1))
+    return torch.cat([norms.flip(-1), beyond], dim=-1).detach()
+
+
+def judge(norms: Tensor) -> str:
+    """Say in a sentence what the norms (lags,) show: vanishing, exploding or healthy, and where a window cuts."""
+    sizes: list[float] = norms.double().tolist()
+    end = next((lag for lag, size in enumerate(sizes) if size == 0), len(sizes))
+    if end == 0:
+        return "nothing: the loss does not depend on the step it is taken at"
+    cut = f"; the window cuts it at lag {end}" if end < len(sizes) else ""
+    if not all(size < float("inf") for size in sizes):  # so written that NaN counts
+        return f"exploding: the gradient is not finite{cut}"
+    fallen = next((lag for lag, size in enumerate(sizes[:end]) if size * THOUSANDFOLD <= sizes[0]), None)
+    grown = next((lag for lag, size in enumerate(sizes[:end]) if size >= sizes[0] * THOUSANDFOLD), None)
+    if grown is not None and (fallen is None or grown < fallen):
+        return f"exploding: the gradient has grown a thousandfold at lag {grown}{cut}"
+    if fallen is not None:
+        return f"vanishing: the gradient has fallen a thousandfold at lag {fallen}{cut}"
+    left = sizes[end - 1] / sizes[0]
+    return f"healthy: at lag {end - 1} the gradient has {left:.3g} times its size at lag 0{cut}"

@@ -1,0 +1,107 @@
+"""`diagnose.py gradient-flow` as a user types it: its judgement, its table, its picture, and its errors."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tests.conftest import write_reviews
+from tests.scripts import Shell
+from unroll.diagnostics.gradient_flow import gradient_flow
+from unroll.diagnostics.probe import probe, untrained
+from unroll.inference.generate import LoadedLanguageModel
+
+TEXT = "the sea and the island and the captain " * 12
+NOVEL = "task=mysterious_island encoder.hidden_size=6 model.embedding_size=5"
+
+
+def rows(path: str) -> list[dict[str, str]]:
+    with Path(path).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_models_stand_side_by_side(shell: Shell) -> None:
+    models = [f"{NOVEL} encoder={cell}" for cell in ("rnn", "gru", "lstm")]
+    said = shell("diagnose.py", "gradient-flow", *models, "--text", TEXT, "--lags", "30", "--out", "flow")
+    assert said.code == 0, said.err
+    for model in models:
+        assert any(line.startswith(f"{model}: ") for line in said.out.splitlines())
+    table = rows("flow.csv")
+    assert len(table) == 3 * 2 * 30
+    assert {row["quantity"] for row in table} == {"input", "hidden_0"}
+    assert Path("flow.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_window_is_seen_at_its_boundary(shell: Shell) -> None:
+    said = shell("diagnose.py", "gradient-flow", NOVEL, "--text", TEXT, "--lags", "30", "--window", "20")
+    assert "the window cuts it at lag 10" in said.out
+    norms = [float(row["norm"]) for row in rows("gradient_flow.csv") if row["quantity"] == "input"]
+    assert all(norms[:10])
+    assert not any(norms[10:])
+
+
+def test_a_text_may_come_from_a_file(shell: Shell) -> None:
+    Path("any.txt").write_text(TEXT)
+    by_file = shell("diagnose.py", "gradient-flow", NOVEL, "--file", "any.txt", "--lags", "30")
+    assert by_file.out == shell("diagnose.py", "gradient-flow", NOVEL, "--text", TEXT, "--lags", "30").out
+    assert "none.txt" in shell("diagnose.py", "gradient-flow", NOVEL, "--file", "none.txt").one_line()
+
+
+def test_a_trained_model_is_looked_into(shell: Shell) -> None:
+    write_reviews(Path("reviews.csv"), 200)
+    quick = ["trainer.max_steps=2", "model.embedding_size=8", "run_dir=run"]
+    assert shell("train.py", "task=imdb", "data.path=reviews.csv", *quick).code == 0
+    said = shell("diagnose.py", "gradient-flow", "run/checkpoints/last.ckpt", "--text", "the film was " * 20)
+    assert said.code == 1
+    assert "the text has 60 tokens, and 100 are needed" in said.one_line()
+    said = shell("diagnose.py", "gradient-flow", "run/checkpoints/last.ckpt", "--text", "the film " * 20, "--lags", "9")
+    assert said.code == 0, said.err
+
+
+def test_the_language_models_loss_is_that_of_the_next_character(shell: Shell) -> None:
+    """Against autograd over torch.nn: the mean over stretches of the gradient's norm, for each lag."""
+    from unroll.config import from_dict
+
+    values = {"task": "mysterious_island", "encoder": {"hidden_size": 6, "num_layers": 2}, "model": {}}
+    model = untrained(from_dict(values), TEXT)
+    assert isinstance(model, LoadedLanguageModel)
+    seen = probe(model, TEXT, lags=12)
+    flow = gradient_flow(seen.encoder.cell, dict(seen.encoder.named_parameters()), seen.x, seen.loss)
+    network = model.model
+    lstm = nn.LSTM(128, 6, 2, batch_first=True)
+    lstm.load_state_dict(network.encoder.state_dict())
+    ids = torch.tensor(model.vocabulary.encode(TEXT))
+    starts = np.unique(np.linspace(0, len(ids) - 13, 16).astype(int))
+    norms = []
+    for start in starts:
+        x = network.embedding(ids[start : start + 12])[None].detach().requires_grad_()
+        logits = F.linear(lstm(x)[0][0, -1], network.output_weight, network.bias)
+        F.cross_entropy(logits, ids[start + 12]).backward()
+        norms.append(x.grad[0].norm(dim=1).flip(0))
+    torch.testing.assert_close(flow.inputs, torch.stack(norms).mean(0), rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([NOVEL, "--text", "too short"], 1, "the text has 9 characters, and 101 are needed"),
+        (["task=mysterious_island encoder.cell=lsmt", "--text", TEXT], 2, "did you mean encoder.cell=lstm?"),
+        (["task=mysterious_island encoder=lsmt", "--text", TEXT], 2, "lsmt"),
+        (["none.ckpt", "--text", TEXT], 1, "there is no such checkpoint"),
+        ([NOVEL, "--text", TEXT, "--lags", "0"], 2, "--lags 0: must be at least 1"),
+        ([NOVEL, "--text", TEXT, "--window", "0"], 2, "--window 0: must be at least 1"),
+        ([NOVEL, "--text", TEXT, "--out", "file/flow"], 1, "file"),
+        (["task=imdb encoder=bilstm", "--text", TEXT, "--lags", "9", "--window", "3"], 2, "--window needs one"),
+    ],
+)
+def test_bad_input_is_one_line(shell: Shell, arguments: list[str], code: int, message: str) -> None:
+    Path("file").write_text("")
+    said = shell("diagnose.py", "gradient-flow", *arguments)
+    assert said.code == code, said.err
+    assert message in said.one_line()
