@@ -15,6 +15,8 @@ from unroll.config import LanguageModelingConfig
 from unroll.tasks.novel_data import NovelData
 from unroll.training.run import resolve_precision
 
+SCALE = 1.0  # of the logits, in the textbook's sampler
+
 
 class TextbookLanguageModel(nn.Module):
     """The model as a textbook writes it: torch's modules, one character a call."""
@@ -117,7 +119,7 @@ def _sampler(model: TextbookLanguageModel, characters: Sequence[str]) -> Callabl
         started = time.perf_counter()
         for _ in range(steps):
             logits, h, c = model(last, h, c)
-            last = Categorical(logits=logits * 1.0).sample()  # type: ignore[no-untyped-call]
+            last = Categorical(logits=logits * SCALE).sample()  # type: ignore[no-untyped-call]
             text += str(characters[last.item()])
         return steps / (time.perf_counter() - started)
 
