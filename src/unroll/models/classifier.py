@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
@@ -91,17 +92,8 @@ class TextClassifier(nn.Module):
 
 def build_classifier(config: ClassificationConfig, vocabulary_size: int, num_classes: int) -> TextClassifier:
     """Return an untrained classifier of the given settings."""
-    encoder = config.encoder
     return TextClassifier(
-        RecurrentEncoder(
-            encoder.cell,
-            config.model.embedding_size,
-            encoder.hidden_size,
-            encoder.num_layers,
-            encoder.bidirectional,
-            encoder.dropout,
-            encoder.backend,
-        ),
+        RecurrentEncoder(input_size=config.model.embedding_size, **asdict(config.encoder)),
         vocabulary_size=vocabulary_size,
         num_classes=num_classes,
         pooling=config.model.pooling,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -98,17 +100,9 @@ class LanguageModel(nn.Module):
 
 def build_language_model(config: LanguageModelingConfig, vocabulary_size: int) -> LanguageModel:
     """Return an untrained language model of the given settings."""
-    encoder, model = config.encoder, config.model
+    model = config.model
     return LanguageModel(
-        RecurrentEncoder(
-            encoder.cell,
-            model.embedding_size or vocabulary_size,
-            encoder.hidden_size,
-            encoder.num_layers,
-            encoder.bidirectional,
-            encoder.dropout,
-            encoder.backend,
-        ),
+        RecurrentEncoder(input_size=model.embedding_size or vocabulary_size, **asdict(config.encoder)),
         vocabulary_size=vocabulary_size,
         one_hot=model.embedding_size is None,
         tie_weights=model.tie_weights,
