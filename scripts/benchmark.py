@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -19,10 +20,11 @@ from unroll.config import SCHEMAS, LanguageModelingConfig, from_dict
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 # Each table's settings, the unit of its speeds, and its steps.
-TABLES = {
-    "imdb": ("textbook_imdb", "tokens/s", 60),
-    "charlm": ("textbook_charlm", "characters/s", 40),
-    "generate": ("textbook_charlm", "characters/s", 500),
+TABLES: dict[str, tuple[list[str], str, int]] = {
+    "imdb": (["experiment=textbook_imdb"], "tokens/s", 60),
+    "charlm": (["experiment=textbook_charlm"], "characters/s", 40),
+    "generate": (["experiment=textbook_charlm"], "characters/s", 500),
+    "diagnostics": ([], "", -1),
 }
 
 
@@ -31,7 +33,8 @@ def main() -> None:
     parser.add_argument(
         "table",
         choices=TABLES,
-        help="imdb, charlm: training of the textbook's sentiment model, its language model; generate: writing text",
+        help="imdb, charlm: training of the textbook's sentiment model, its language model; generate: writing text; "
+        "diagnostics: what they take of a run's time",
     )
     parser.add_argument("--steps", type=int, help="batches, or characters, that each way takes in a round")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that are counted (default: 5)")
@@ -40,15 +43,21 @@ def main() -> None:
         "settings", nargs="*", metavar="key=value", help="settings as for train.py, such as data.path=…"
     )
     arguments = parser.parse_intermixed_args()
-    experiment, unit, steps = TABLES[arguments.table]
+    recipe, unit, steps = TABLES[arguments.table]
     steps = arguments.steps or steps
     for task, schema in SCHEMAS.items():
         ConfigStore.instance().store(group="schema", name=task, node=schema)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        values = compose("train", [f"experiment={experiment}", *arguments.settings])
+        values = compose("train", [*recipe, *arguments.settings])
     config = from_dict(OmegaConf.to_container(values))
     if isinstance(config, LanguageModelingConfig):
         openmp.for_full_windows()
+    if arguments.table == "diagnostics":
+        from unroll.benchmarks.overhead import overhead
+
+        config.trainer.max_steps = steps
+        show(overhead(config), arguments.json)
+        return
     from unroll.benchmarks.turns import generation, training
 
     if arguments.table == "generate":
@@ -56,15 +65,29 @@ def main() -> None:
         rows = generation(config, steps, arguments.rounds)
     else:
         rows = training(config, steps, arguments.rounds)
-    if arguments.json:
+    show(rows, arguments.json, unit)
+
+
+def show(rows: list[dict[str, Any]], as_json: bool, unit: str = "") -> None:
+    """Print rows of one form as a table, or each as a JSON object."""
+    if as_json:
         for row in rows:
             print(json.dumps(row))
         return
-    table = Table("way", unit, "of the first", "of the second", box=None, padding=(0, 2, 0, 0))
+    forms = {
+        "per_second": (unit, "{:,}"),
+        "of_first": ("of the first", "{:.1f} ×"),
+        "of_second": ("of the second", "{:.2f} ×"),
+        "calls": ("calls", "{:,}"),
+        "milliseconds": ("ms a call", "{:.2f}"),
+        "share": ("of the run", "{:.2%}"),
+    }
+    name, *columns = rows[0]
+    table = Table(name, *(forms[column][0] for column in columns), box=None, padding=(0, 2, 0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows:
-        table.add_row(row["way"], f"{row['per_second']:,}", f"{row['of_first']:.1f} ×", f"{row['of_second']:.2f} ×")
+        table.add_row(row[name], *(forms[column][1].format(row[column]) for column in columns))
     Console().print(table)
 
 

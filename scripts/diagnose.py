@@ -60,14 +60,14 @@ def gradient_flow(arguments: argparse.Namespace) -> None:
     flows = {}
     for name in arguments.models:
         model = probe.untrained(configs[name], text) if name in configs else load(Path(name))
-        seen = probe.probe(model, text, arguments.lags)
+        seen = probe.probe_text(model, text, arguments.lags)
         if arguments.window and seen.encoder.bidirectional:
             raise ConfigError(f"{name}: reads in two directions, and --window needs one; leave --window out")
         parameters = dict(seen.encoder.named_parameters())
         flows[name] = gradient_flow.gradient_flow(seen.encoder.cell, parameters, seen.x, seen.loss, arguments.window)
         print(f"{name}: {gradient_flow.judge(flows[name].inputs)}")
     picture, table = (arguments.out.with_name(arguments.out.name + suffix) for suffix in (".png", ".csv"))
-    flow_picture.draw(flows, picture)
+    flow_picture.write_picture(flows, picture)
     flow_picture.write_table(flows, table)
     print(f"written: {picture}, {table}")
 

@@ -123,6 +123,13 @@ class CheckpointConfig:
 
 
 @dataclass
+class DiagnosticsConfig:
+    """What TensorBoard shows of the recurrence, see `unroll.training.recurrence`."""
+
+    every_n_steps: int | None = knob(100, 1)  # optimiser steps between looks at gates, state and updates; null: none
+
+
+@dataclass
 class TrainerConfig:
     """Arguments of Lightning's Trainer, under Lightning's names."""
 
@@ -159,6 +166,7 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    diagnostics: DiagnosticsConfig = field(default_factory=DiagnosticsConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
 

@@ -21,6 +21,10 @@ class CheckpointError(UserError):
     """A checkpoint that is missing, damaged, or not of the expected form."""
 
 
+class Diverged(UserError):
+    """Training came to a number that is not finite, and was stopped before it reached the weights."""
+
+
 class Interrupted(UserError):
     """Training was stopped by a signal, after saving."""
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from tests.conftest import write_reviews
 from tests.scripts import Shell
 from unroll.diagnostics.gradient_flow import gradient_flow
-from unroll.diagnostics.probe import probe, untrained
+from unroll.diagnostics.probe import probe_text, untrained
 from unroll.inference.generate import LoadedLanguageModel
 
 TEXT = "the sea and the island and the captain " * 12
@@ -71,7 +71,7 @@ def test_the_language_models_loss_is_that_of_the_next_character(shell: Shell) ->
     values = {"task": "mysterious_island", "encoder": {"hidden_size": 6, "num_layers": 2}, "model": {}}
     model = untrained(from_dict(values), TEXT)
     assert isinstance(model, LoadedLanguageModel)
-    seen = probe(model, TEXT, lags=12)
+    seen = probe_text(model, TEXT, lags=12)
     flow = gradient_flow(seen.encoder.cell, dict(seen.encoder.named_parameters()), seen.x, seen.loss)
     network = model.model
     lstm = nn.LSTM(128, 6, 2, batch_first=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 from pathlib import Path
@@ -82,7 +83,7 @@ def test_tensorboard_has_the_curves_the_pictures_and_the_reviews(finished: Finis
     tags = board.Tags()
     assert {f"train/{name}" for name in train} <= set(tags["scalars"])
     assert {f"{s}/{m}" for s in ("val", "test") for m in ("loss", "accuracy", "f1", "auroc")} <= set(tags["scalars"])
-    assert set(tags["images"]) == {"val/confusion", "val/precision_recall"}
+    assert set(tags["images"]) == {"val/confusion", "val/precision_recall", "recurrence/gradient_by_lag"}
     assert "val/most_wrong/text_summary" in tags["tensors"]
     assert "_hparams_/experiment" in board.summary_metadata
     # The peak of a one-cycle schedule that rises from the first step is its start; it falls after that.
@@ -216,3 +217,11 @@ def test_nothing_is_written_where_the_data_or_the_folder_is_wrong(reviews: Path,
     with pytest.raises(ConfigError, match="something is there already"):
         train(small_config(reviews, tmp_path / "used"))
     assert [path.name for path in (tmp_path / "used").iterdir()] == ["precious"]
+
+
+def test_the_profilers_table_is_shown(run: Runner, caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("lightning.pytorch.profilers")
+    logger.addHandler(caplog.handler)  # Lightning's own writes to the screen of the process
+    run(trainer={"profiler": "simple", "max_steps": 2})
+    logger.removeHandler(caplog.handler)
+    assert "FIT Profiler Report" in caplog.text

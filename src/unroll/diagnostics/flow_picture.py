@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unroll.diagnostics.gradient_flow import Flow
 from unroll.durable import replacing, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def write_table(flows: dict[str, Flow], path: Path) -> None:
@@ -24,10 +29,17 @@ def write_table(flows: dict[str, Flow], path: Path) -> None:
     write_text(path, table.getvalue())
 
 
-def draw(flows: dict[str, Flow], path: Path) -> None:
-    """Write a PNG: the input's gradient against lag, one line a model, and a map of layer by lag for each."""
+def write_picture(flows: dict[str, Flow], path: Path) -> None:
+    """Write what `draw` draws as a PNG."""
+    with replacing(path) as file:
+        draw(flows).savefig(file, format="png")
+
+
+def draw(flows: dict[str, Flow]) -> Figure:
+    """Draw the input's gradient against lag, one line a model, and a map of layer by lag for each."""
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(9, 3.6 + 1.1 * len(flows)), dpi=110, layout="constrained")
     lines, *maps = figure.subplots(
@@ -48,8 +60,9 @@ def draw(flows: dict[str, Flow], path: Path) -> None:
         cells = np.ma.masked_where(~(norms > 0), norms)  # zeros stay white
         image = axes.imshow(cells, aspect="auto", origin="lower", norm=scale, cmap="viridis")
         axes.set(ylabel="layer", yticks=range(len(norms)))
-        axes.set_title(name, fontsize=9, loc="left", wrap=True)
-    figure.colorbar(image, ax=maps, label="norm, hidden state's gradient" if len(maps) > 1 else "norm")
+        axes.set_title(textwrap.fill(name, 120), fontsize=9, loc="left")
+    bar = figure.colorbar(image, ax=maps, label="norm, hidden state's gradient" if len(maps) > 1 else "norm")
+    for axis in (lines.yaxis, bar.ax.yaxis):
+        axis.set_minor_locator(LogLocator(subs=(2, 5)))  # nine a decade take as long to draw as all the rest
     maps[-1].set(xlabel="lag (steps before the loss)")
-    with replacing(path) as file:
-        figure.savefig(file, format="png")
+    return figure

@@ -67,7 +67,7 @@ def gradient_flow(
 def _by_lag(norms: Tensor, lags: int) -> Tensor:
     """Turn norms (…, steps) in the order of time into norms (…, lags), those before the cut zero."""
     beyond = norms.new_zeros(*norms.shape[:-1], lags - norms.size(-1))
-    return torch.cat([norms.flip(-1), beyond], dim=-1).detach()
+    return torch.cat([norms.flip(-1), beyond], dim=-1).detach().cpu()
 
 
 def judge(norms: Tensor) -> str:

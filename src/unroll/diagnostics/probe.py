@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,8 +17,8 @@ from unroll.encoders import RecurrentEncoder
 from unroll.errors import DataError
 from unroll.inference.classify import LoadedClassifier
 from unroll.inference.generate import LoadedLanguageModel
-from unroll.models.classifier import build_classifier
-from unroll.models.language_model import build_language_model
+from unroll.models.classifier import TextClassifier, build_classifier
+from unroll.models.language_model import LanguageModel, build_language_model
 from unroll.text import characters
 from unroll.text.tokenizers import get_tokenizer
 from unroll.text.vocabulary import Vocabulary
@@ -48,38 +49,44 @@ def untrained(config: ClassificationConfig | LanguageModelingConfig, text: str) 
     return LoadedLanguageModel(language_model, vocabulary, text[:1], config, {})
 
 
-def probe(model: Model, text: str, lags: int) -> Probe:
-    """Cut the text into stretches of `lags` steps. A language model's loss is that of the character after each, a
-    classifier's that of the class that it leans to there, as if it judged by that step alone.
+def probe_text(model: Model, text: str, lags: int) -> Probe:
+    """Cut a text into stretches of `lags` steps, and probe the model with them.
 
     Raises:
         DataError: the text is shorter than that.
     """
     if isinstance(model, LoadedLanguageModel):
-        ids = _stretches(characters.encode(text, model.vocabulary), lags + 1, "characters")
-        language_model = model.model
-        if language_model.embedding is None:
-            x = F.one_hot(ids[:, :-1], language_model.vocabulary_size).to(language_model.bias.dtype)
-        else:
-            x = language_model.embedding(ids[:, :-1])
-        weight, bias = language_model.output_weight, language_model.bias
-        return Probe(
-            language_model.encoder,
-            x.detach(),
-            lambda h: F.cross_entropy(F.linear(h, weight, bias), ids[:, -1], reduction="none"),
-        )
-    classifier, tokens = model.model, get_tokenizer(model.config.data.tokenizer)(text)
-    ids = _stretches(np.array(model.vocabulary.encode(tokens), dtype=np.int32), lags, "tokens")
-
-    def loss(h: Tensor) -> Tensor:
-        logits = classifier.head(torch.cat([h] * len(classifier.pooling), dim=1))
-        return F.cross_entropy(logits, logits.argmax(1), reduction="none")
-
-    return Probe(classifier.encoder, classifier.embedding(ids).detach(), loss)
+        ids, steps, unit = characters.encode(text, model.vocabulary), lags + 1, "characters"
+    else:
+        tokens = get_tokenizer(model.config.data.tokenizer)(text)
+        ids, steps, unit = np.array(model.vocabulary.encode(tokens), dtype=np.int32), lags, "tokens"
+    if len(ids) < steps:
+        raise DataError(f"the text has {len(ids)} {unit}, and {steps} are needed; give a longer one, or fewer --lags")
+    return probe(model.model, stretches(ids, steps))
 
 
-def _stretches(ids: np.ndarray[tuple[int], np.dtype[np.int32]], length: int, unit: str) -> Tensor:
-    if len(ids) < length:
-        raise DataError(f"the text has {len(ids)} {unit}, and {length} are needed; give a longer one, or fewer --lags")
+def stretches(ids: npt.NDArray[np.int32], length: int) -> Tensor:
+    """Return (rows, length) ids from at most `STRETCHES` places of a text, from its beginning to its end."""
     starts = np.unique(np.linspace(0, len(ids) - length, STRETCHES).astype(np.int64))
     return torch.from_numpy(ids[starts[:, None] + np.arange(length)].astype(np.int64))
+
+
+def probe(model: TextClassifier | LanguageModel, ids: Tensor) -> Probe:
+    """Probe with rows of ids, (rows, steps). A language model's loss is that of each row's last character after the
+    others, a classifier's that of the class that it leans to after the row, as if it judged by the last step alone."""
+    if isinstance(model, LanguageModel):
+        ids, last = ids[:, :-1], ids[:, -1]
+        weight, bias = model.output_weight, model.bias
+        if model.embedding is None:
+            x = F.one_hot(ids, model.vocabulary_size).to(bias.dtype)
+        else:
+            x = model.embedding.weight[ids]
+        return Probe(
+            model.encoder, x.detach(), lambda h: F.cross_entropy(F.linear(h, weight, bias), last, reduction="none")
+        )
+
+    def loss(h: Tensor) -> Tensor:
+        logits = model.head(torch.cat([h] * len(model.pooling), dim=1))
+        return F.cross_entropy(logits, logits.argmax(1), reduction="none")
+
+    return Probe(model.encoder, model.embedding.weight[ids].detach(), loss)

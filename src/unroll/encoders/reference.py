@@ -113,7 +113,7 @@ def trace(
     """
     if cell not in CELLS:
         raise ValueError(f"unknown cell '{cell}'; there are {', '.join(CELLS)}")
-    lengths = torch.full((len(x),), x.size(1)) if lengths is None else lengths
+    lengths = torch.full((len(x),), x.size(1), device=x.device) if lengths is None else lengths
     parts = () if state is None else state if isinstance(state, tuple) else (state,)
     directions = 2 if "weight_ih_l0_reverse" in parameters else 1
     layers = sum(name.startswith("weight_ih_l") for name in parameters) // directions

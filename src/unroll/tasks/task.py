@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from importlib import metadata
 from typing import Any, ClassVar
@@ -14,6 +15,8 @@ from torch.optim import Optimizer
 import unroll
 from unroll import checkpoint
 from unroll.config import ClassificationConfig, LanguageModelingConfig, to_dict
+from unroll.errors import Diverged
+from unroll.tasks.finite import Outputs, not_finite_gradients
 from unroll.tasks.optimization import build_optimizer, build_schedule
 
 
@@ -21,7 +24,7 @@ class Task(LightningModule):
     """A model in training. `training_step` returns `loss` and other means over the batch, to be logged as train/….
 
     Each batch says how many tokens it holds (`num_tokens`), and over how many examples those means go
-    (`num_examples`).
+    (`num_examples`). A loss or a gradient that is not finite ends the run before the optimiser has seen it.
     """
 
     monitor: ClassVar[str]  # what the best checkpoint is best at
@@ -48,6 +51,12 @@ class Task(LightningModule):
         self.config, self.model = config, model
         self.about_data, self.total_steps = about_data, total_steps
         self.gradient: dict[str, Tensor] = {}  # of this step: its norm before clipping, and whether it was clipped
+        self._outputs = Outputs(model)
+
+    def on_before_backward(self, loss: Tensor) -> None:
+        if not math.isfinite(loss.item()):
+            raise self._diverged(f"the loss is {loss.item()}, first in {self._outputs.first_not_finite() or 'itself'}")
+        self._outputs.forget()
 
     def configure_gradient_clipping(
         self,
@@ -55,14 +64,13 @@ class Task(LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as Lightning does, though it refuses fused optimisers, and note the norm of the whole gradient: of every
-        step where it is needed for clipping, else of one in `log_every_n_steps`."""
-        self.gradient = {}
-        if not gradient_clip_val and self.global_step % self.config.trainer.log_every_n_steps:
-            return
+        """Clip as Lightning does, though it refuses fused optimisers, and note the norm of the whole gradient."""
         parameters = [parameter for parameter in self.parameters() if parameter.grad is not None]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
+        if not math.isfinite(norm.item()):
+            of = not_finite_gradients(self.model.named_parameters())
+            raise self._diverged(f"the gradient's norm is {norm.item()}, by that of {of}")
         self.gradient = {"gradient_norm": norm}
         if gradient_clip_val and gradient_clip_algorithm == "value":
             largest = torch.nn.utils.get_total_norm(gradients, norm_type=torch.inf)
@@ -71,6 +79,13 @@ class Task(LightningModule):
         elif gradient_clip_val:
             self.gradient["clipped"] = (norm > gradient_clip_val).float()
             torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+
+    def _diverged(self, what: str) -> Diverged:
+        trainer = self.trainer
+        epoch, batch = trainer.current_epoch + 1, trainer.fit_loop.batch_idx + 1
+        place = f"step {trainer.global_step + 1} (epoch {epoch}, batch {batch})"
+        clip = "" if trainer.gradient_clip_val else ", or write trainer.gradient_clip_val=1.0"
+        return Diverged(f"training diverged at {place}: {what}; lower optimizer.learning_rate{clip}")
 
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(self.model, self.config.optimizer)

@@ -12,7 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from unroll import checkpoint
-from unroll.errors import Interrupted
+from unroll.errors import Diverged, Interrupted
+from unroll.tasks.finite import all_finite
 
 
 class DurableIO(TorchCheckpointIO):
@@ -62,7 +63,7 @@ class Checkpoints(Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         if self._is_best(metrics):
             self.best_metrics = metrics
-            trainer.save_checkpoint(self.best)
+            self._save(trainer, self.best)
         self.save_last(trainer)
 
     def _is_best(self, metrics: dict[str, float]) -> bool:
@@ -79,7 +80,15 @@ class Checkpoints(Callback):
     def save_last(self, trainer: Trainer) -> None:
         """Write `last.ckpt` as the run stands now."""
         self._saved_step = trainer.global_step
-        trainer.save_checkpoint(self.last)
+        self._save(trainer, self.last)
+
+    def _save(self, trainer: Trainer, path: Path) -> None:
+        if not all_finite(trainer.lightning_module.parameters()):
+            raise Diverged(
+                f"training diverged: a weight is not finite after step {trainer.global_step}; lower "
+                "optimizer.learning_rate"
+            )
+        trainer.save_checkpoint(path)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_metrics": self.best_metrics}

@@ -55,7 +55,9 @@ def print_summary(summary: dict[str, Any], run_dir: Path, console: Console) -> N
         f"{train['tokens_per_second'] / 1000:,.0f} k {unit}/s, {train['peak_memory_mib']:,.0f} MiB at most",
         **{
             f"{split} ({data[split]:,})": "  ".join(
-                f"{name.split('/')[1]} {value:.4f}" for name, value in metrics.items() if name.startswith(f"{split}/")
+                f"{name.split('/')[1]} {'not finite' if value is None else f'{value:.4f}'}"
+                for name, value in metrics.items()
+                if name.startswith(f"{split}/")
             )
             for split in ("val", "test")
         },

@@ -23,7 +23,7 @@ from rich.console import Console
 from unroll import checkpoint
 from unroll.config import ClassificationConfig, LanguageModelingConfig, to_dict
 from unroll.durable import write_text
-from unroll.errors import ConfigError, Interrupted, UserError
+from unroll.errors import ConfigError, Diverged, Interrupted, UserError
 from unroll.tasks.classification import Classification
 from unroll.tasks.data import ClassificationData
 from unroll.tasks.language_modeling import LanguageModeling
@@ -32,6 +32,7 @@ from unroll.tasks.task import Task, versions
 from unroll.training.keeping import Checkpoints, DurableIO, StopOnSignal
 from unroll.training.monitoring import ProgressLines, Throughput
 from unroll.training.pictures import ClassificationPictures
+from unroll.training.recurrence import Recurrence
 from unroll.training.report import print_data, print_summary
 from unroll.training.samples import Samples
 
@@ -56,6 +57,7 @@ def train(config: AnyConfig, console: Console | None = None) -> dict[str, Any]:
 
     Raises:
         UserError: the data or the run directory can't be used as the settings say; nothing has been written.
+        Diverged: the loss or the gradient was not finite; checkpoints are those from before.
         Interrupted: a signal stopped the run, after saving; `summary.json` says so.
     """
     console = console or Console(soft_wrap=True)
@@ -66,7 +68,7 @@ def train(config: AnyConfig, console: Console | None = None) -> dict[str, Any]:
     data = load_data(config)
     print_data(data, console)
     try:
-        run = _Run(config, data, run_dir, console)
+        run = Run(config, data, run_dir, console)
     except MisconfigurationException as error:  # an accelerator that is not there, say
         raise ConfigError(f"Lightning's Trainer refuses trainer.*: {' '.join(str(error).split())}") from error
     write_text(run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
@@ -79,6 +81,9 @@ def train(config: AnyConfig, console: Console | None = None) -> dict[str, Any]:
         raise
     except Exception as error:
         write_text(run_dir / "error.log", traceback.format_exc())
+        if isinstance(error, Diverged):
+            kept = run.checkpoints.last
+            raise Diverged(f"{error}; {kept if kept.exists() else 'no checkpoint'} was saved before") from error
         if isinstance(error, UserError):
             raise
         reason = str(error).splitlines()[0] if str(error) else "no message"
@@ -107,7 +112,7 @@ def build_task(config: AnyConfig, data: AnyData) -> Task:
     return LanguageModeling(config, data, steps)
 
 
-class _Run:
+class Run:
     """The parts of one run, wired together."""
 
     def __init__(self, config: AnyConfig, data: AnyData, run_dir: Path, console: Console) -> None:
@@ -135,7 +140,8 @@ class _Run:
         callbacks.append(
             ClassificationPictures(self.data) if isinstance(self.data, ClassificationData) else Samples(self.data)
         )
-        # After the samples, since it takes the averaged weights back at the end of the validation.
+        callbacks.append(Recurrence(self.data, self.config.diagnostics.every_n_steps))
+        # After samples and pictures, since it takes the averaged weights back at the end of the validation.
         if self.config.optimizer.ema_decay is not None:
             callbacks.append(EMAWeightAveraging(decay=self.config.optimizer.ema_decay))
         if self.config.early_stopping.patience is not None:
@@ -166,7 +172,8 @@ class _Run:
             "data": self.data.describe(),
             "model": {"parameters": sum(parameter.numel() for parameter in self.module.model.parameters())},
             "train": self.throughput.describe(self.trainer),
-            "metrics": self.metrics,
+            # JSON has no number for a perplexity beyond all bounds.
+            "metrics": {name: value if math.isfinite(value) else None for name, value in self.metrics.items()},
             "checkpoints": {name: str(path) if path.exists() else None for name, path in kept.items()},
             "versions": versions(),
         }
@@ -197,6 +204,7 @@ def quiet() -> None:
     """Silence what Lightning says of its own set-up."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # the table of trainer.profiler
     for message in _NOISE:
         warnings.filterwarnings("ignore", message)
 
