@@ -1,4 +1,5 @@
-"""Look inside the recurrence: `python scripts/diagnose.py textbook`, or `gradient-flow MODEL … --text "some text"`."""
+"""Look inside the recurrence: `python scripts/diagnose.py textbook`, `gradient-flow MODEL … --text "some text"`,
+or `curves RUN_DIR … --scalar train/gradient_norm`."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -18,7 +20,11 @@ from rich.table import Table
 from unroll import cli
 from unroll.config import SCHEMAS, ClassificationConfig, LanguageModelingConfig, from_dict
 from unroll.corpora.novel import read_text
+from unroll.durable import replacing
 from unroll.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -42,6 +48,11 @@ def main() -> None:
     flow.add_argument("--lags", type=int, default=100, help="steps to look back over (default: 100)")
     flow.add_argument("--window", type=int, help="cut the gradient every so many steps, as training by windows does")
     flow.add_argument("--out", type=Path, default=Path("gradient_flow"), help="writes OUT.png and OUT.csv")
+    curves_ = commands.add_parser("curves", help="what several runs wrote for TensorBoard, in one picture")
+    curves_.set_defaults(run=curves)
+    curves_.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="run directories")
+    curves_.add_argument("--scalar", action="append", required=True, help="train/gradient_norm, …; may be repeated")
+    curves_.add_argument("--out", type=Path, default=Path("curves"), help="writes OUT.png")
     arguments = parser.parse_args()
     arguments.run(arguments)
 
@@ -67,9 +78,24 @@ def gradient_flow(arguments: argparse.Namespace) -> None:
         flows[name] = gradient_flow.gradient_flow(seen.encoder.cell, parameters, seen.x, seen.loss, arguments.window)
         print(f"{name}: {gradient_flow.judge(flows[name].inputs)}")
     picture, table = (arguments.out.with_name(arguments.out.name + suffix) for suffix in (".png", ".csv"))
-    flow_picture.write_picture(flows, picture)
+    write_png(flow_picture.draw(flows), picture)
     flow_picture.write_table(flows, table)
     print(f"written: {picture}, {table}")
+
+
+def curves(arguments: argparse.Namespace) -> None:
+    """Write the picture."""
+    from unroll.diagnostics.curves import draw, read_curves
+
+    figure = draw({str(run): read_curves(run, arguments.scalar) for run in arguments.runs})
+    picture = arguments.out.with_name(arguments.out.name + ".png")
+    write_png(figure, picture)
+    print(f"written: {picture}")
+
+
+def write_png(figure: Figure, path: Path) -> None:
+    with replacing(path) as file:
+        figure.savefig(file, format="png")
 
 
 def _config(settings: str) -> ClassificationConfig | LanguageModelingConfig:

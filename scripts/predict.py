@@ -1,4 +1,7 @@
-"""Ask a trained classifier about texts: `python scripts/predict.py CKPT "some text" …`, `--file FILE`, or `-`."""
+"""Ask a trained classifier about texts: `python scripts/predict.py CKPT "some text" …`, `--file FILE`, or `-`.
+
+With `--explain PAGE.html` a page shows what moved it; a language model is asked as well, for what surprised it.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,15 @@ import io
 import json
 import sys
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from unroll import cli
 from unroll.corpora.files import read_texts
+
+if TYPE_CHECKING:
+    from unroll.inference.classify import Prediction
 
 EXCERPT = 80  # characters of a text that are shown beside its label
 
@@ -23,22 +29,55 @@ def main() -> None:
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="a text; - alone reads lines from standard input")
     parser.add_argument("--file", type=Path, help="a table with a column `text`, or any other file, a text a line")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "--explain", type=Path, metavar="PAGE.html", help="write a page that shows what moved the model"
+    )
     arguments = parser.parse_intermixed_args()  # options may stand among the texts
     if bool(arguments.texts) == bool(arguments.file):
         parser.error("give texts, - for standard input, or --file FILE")
+    texts = _texts(arguments)
+    for figures, answer, text, note in (explained if arguments.explain else predicted)(arguments, texts):
+        excerpt = " ".join(text.split())
+        excerpt = excerpt if len(excerpt) <= EXCERPT else excerpt[: EXCERPT - 1] + "…"
+        print(json.dumps(figures) if arguments.json else f"{answer}  {excerpt}{note}")
+
+
+Answer = tuple[dict[str, Any], str, str, str]  # all figures, those to print, the text's beginning, a note
+
+
+def predicted(arguments: argparse.Namespace, texts: Iterable[str]) -> Iterator[Answer]:
+    """Ask a classifier about each text."""
     from unroll.inference.load import load_classifier
 
-    model = load_classifier(arguments.checkpoint)
-    texts, shown = _texts(arguments), deque[str]()
+    model, shown = load_classifier(arguments.checkpoint), deque[str]()
     for prediction in model.predict_stream(_noting(texts, shown)):
-        excerpt = " ".join(shown.popleft().split())
-        if arguments.json:
-            print(json.dumps(asdict(prediction)))
-            continue
-        note = "  (no word that the model knows)" if prediction.unknown == prediction.tokens else ""
-        excerpt = excerpt if len(excerpt) <= EXCERPT else excerpt[: EXCERPT - 1] + "…"
-        width = max(len(label) for label in model.labels)
-        print(f"{prediction.label:<{width}}  {prediction.probability:.3f}  {excerpt}{note}")
+        yield _answer(prediction, model.labels, shown.popleft())
+
+
+def explained(arguments: argparse.Namespace, texts: Iterable[str]) -> Iterator[Answer]:
+    """Ask either kind of model about all texts, and write the page."""
+    from unroll.diagnostics.explain import Judgement, explain
+    from unroll.diagnostics.page import page
+    from unroll.durable import write_text
+    from unroll.inference.load import load
+
+    model = load(arguments.checkpoint)
+    found = explain(model, texts)
+    directions = "two directions" if model.model.encoder.bidirectional else "one direction"
+    about = f"{arguments.checkpoint}, {model.config.encoder.cell} encoder of {directions}"
+    write_text(arguments.explain, page(about, found))
+    for one in found:
+        if isinstance(one, Judgement):
+            yield _answer(one.prediction, tuple(one.prediction.probabilities), one.text[: 4 * EXCERPT])
+        else:
+            figures = {"bits_per_character": one.bits_per_character, "characters": len(one.bits)}
+            yield figures, f"{one.bits_per_character:.3f} bits per character", one.text[: 4 * EXCERPT], ""
+
+
+def _answer(prediction: Prediction, labels: tuple[str, ...], text: str) -> Answer:
+    note = "  (no word that the model knows)" if prediction.unknown == prediction.tokens else ""
+    width = max(len(label) for label in labels)
+    return vars(prediction), f"{prediction.label:<{width}}  {prediction.probability:.3f}", text, note
 
 
 def _texts(arguments: argparse.Namespace) -> Iterable[str]:

@@ -34,6 +34,20 @@ def trained(shell: Shell) -> str:
     return "first/checkpoints/best.ckpt"
 
 
+def test_predict_shows_what_surprised_it(shell: Shell, trained: str) -> None:
+    Path("part.txt").write_text(TEXT[:500])
+    said = shell("predict.py", trained, TEXT[:500], "--explain", "out.html", "--json")
+    assert said.code == 0, said.err
+    figures = json.loads(said.out)
+    expected = json.loads(shell("evaluate.py", trained, "--data", "part.txt").out)
+    assert figures["bits_per_character"] == pytest.approx(expected["bpc"], abs=1e-5)
+    assert figures["characters"] == expected["characters"]
+    assert "What surprised the model" in Path("out.html").read_text()
+    said = shell("predict.py", trained, "the <b>sea</b>", "--explain", "out.html")
+    assert said.out.endswith(" bits per character  the <b>sea</b>\n")
+    assert "t" in shell("predict.py", trained, "t", "--explain", "out.html").one_line()
+
+
 def test_train_generate_and_evaluate(shell: Shell, trained: str) -> None:
     said = shell("generate.py", trained, "--prompt", "the ", "--length", "80")
     assert said.code == 0

@@ -58,6 +58,27 @@ def test_predict_reads_files_and_standard_input(shell: Shell, trained: str) -> N
     assert labels == ["good", "bad"] * 5
 
 
+def test_predict_explains_itself_on_a_page(shell: Shell, trained: str) -> None:
+    texts = ("a superb <script>alert(1)</script> film", "dull")
+    plain = shell("predict.py", trained, *texts)
+    said = shell("predict.py", trained, *texts, "--explain", "pages/out.html")
+    assert (said.code, said.out) == (0, plain.out), said.err
+    page = Path("pages/out.html").read_text()
+    assert "<script" not in page
+    assert ">superb</span>" in page
+    in_json = shell("predict.py", trained, *texts, "--explain", "out.html", "--json")
+    assert in_json.out == shell("predict.py", trained, *texts, "--json").out
+    Path("file").write_text("")
+    said = shell("predict.py", trained, "dull", "--explain", "file/out.html")
+    assert said.code == 1
+    assert "file" in said.one_line()
+    before = Path("out.html").read_text()
+    said = shell("predict.py", trained, *["dull"] * 101, "--explain", "out.html")
+    assert said.code == 1
+    assert "more than 100 texts" in said.one_line()
+    assert Path("out.html").read_text() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from unroll.encoders import POOLINGS, RecurrentEncoder, pool
+from unroll.encoders.pooling import pool_prefixes
 
 LENGTHS = [3, 1, 6, 4]
 
@@ -89,3 +90,13 @@ def test_dtype_is_kept(output, how, dtype):
 def test_unknown_or_none_is_an_error(output, how):
     with pytest.raises(ValueError, match="last, mean, max"):
         pool(output, torch.tensor(LENGTHS), how)
+
+
+def test_prefixes_are_pooled_as_if_each_were_alone() -> None:
+    output = torch.randn(3, 5, 4)
+    found = pool_prefixes(output, ["max", "last", "mean"])
+    for end in range(1, 6):
+        expected = pool(output[:, :end], torch.full((3,), end), ["max", "last", "mean"])
+        torch.testing.assert_close(found[:, end - 1], expected)
+    with pytest.raises(ValueError, match="last, mean, max"):
+        pool_prefixes(output, ["first"])

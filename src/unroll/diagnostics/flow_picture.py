@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unroll.diagnostics.gradient_flow import Flow
-from unroll.durable import replacing, write_text
+from unroll.durable import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,12 +27,6 @@ def write_table(flows: dict[str, Flow], path: Path) -> None:
         for quantity, norms in quantities.items():
             rows.writerows([name, quantity, lag, f"{norm:.6g}"] for lag, norm in enumerate(norms.tolist()))
     write_text(path, table.getvalue())
-
-
-def write_picture(flows: dict[str, Flow], path: Path) -> None:
-    """Write what `draw` draws as a PNG."""
-    with replacing(path) as file:
-        draw(flows).savefig(file, format="png")
 
 
 def draw(flows: dict[str, Flow]) -> Figure:

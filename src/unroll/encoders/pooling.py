@@ -26,10 +26,26 @@ def pool(output: Tensor, lengths: Tensor, how: Sequence[str], num_directions: in
     Raises:
         ValueError: an unknown name, or none.
     """
-    if not how or set(how) - set(POOLINGS):
-        raise ValueError(f"pooling is one or more of {', '.join(POOLINGS)}, not {list(how)}")
+    _check(how)
     lengths = lengths.to(output.device)
     return torch.cat([_POOLS[name](output, lengths, num_directions) for name in how], dim=-1)
+
+
+def pool_prefixes(output: Tensor, how: Sequence[str]) -> Tensor:
+    """Return what `pool` makes of each prefix of full rows of one direction: (batch, time, len(how) x features).
+
+    Raises:
+        ValueError: an unknown name, or none.
+    """
+    _check(how)
+    steps = torch.arange(1, output.size(1) + 1, device=output.device)[:, None]
+    pools = {"last": lambda: output, "mean": lambda: output.cumsum(1) / steps, "max": lambda: output.cummax(1).values}
+    return torch.cat([pools[name]() for name in how], dim=-1)
+
+
+def _check(how: Sequence[str]) -> None:
+    if not how or set(how) - set(POOLINGS):
+        raise ValueError(f"pooling is one or more of {', '.join(POOLINGS)}, not {list(how)}")
 
 
 def _last(output: Tensor, lengths: Tensor, num_directions: int) -> Tensor:

@@ -106,12 +106,16 @@ class LoadedClassifier:
             logits[rows] = self.model(batch.ids, batch.lengths)
         return logits
 
+    def kept(self, length: int) -> slice:
+        """Return the part of a text of so many tokens that is read, as in training: `max_tokens` of it."""
+        data = self.config.data
+        most = length if data.max_tokens is None else min(length, data.max_tokens)
+        return slice(length - most, length) if data.keep == "end" else slice(0, most)
+
     def _documents(self, texts: Sequence[str]) -> Documents:
         """The texts as the model was trained on texts: shortened to `max_tokens`, an empty one as one `<unk>`."""
-        data = self.config.data
         ids = [self.vocabulary.encode(self._tokenize(text)) or [UNKNOWN_ID] for text in texts]
-        if data.max_tokens is not None:
-            ids = [row[-data.max_tokens :] if data.keep == "end" else row[: data.max_tokens] for row in ids]
+        ids = [row[self.kept(len(row))] for row in ids]
         lengths = np.array([len(row) for row in ids], dtype=np.int64)
         flat = np.fromiter((id_ for row in ids for id_ in row), dtype=np.int32, count=int(lengths.sum()))
         return Documents(flat, np.cumsum(lengths) - lengths, lengths, np.zeros(len(ids), dtype=np.int64))

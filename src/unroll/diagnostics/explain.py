@@ -1,0 +1,154 @@
+"""What in a text moved a classifier's prediction, and what in it surprised a language model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from unroll.encoders import pool
+from unroll.encoders.pooling import pool_prefixes
+from unroll.errors import DataError, UserError
+from unroll.inference.classify import LoadedClassifier, Prediction
+from unroll.inference.generate import LoadedLanguageModel
+from unroll.models.classifier import TextClassifier
+from unroll.text import characters
+from unroll.text.tokenizers import get_tokenizer
+from unroll.text.vocabulary import UNKNOWN_ID
+
+MOST_TEXTS, MOST_TOKENS = 100, 20_000  # on a page, which a browser has to hold
+EXPECTED = 3  # characters named as the likeliest at each place
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How each token of a text moved a classifier's prediction."""
+
+    text: str
+    prediction: Prediction
+    tokens: tuple[str, ...]  # all of the text's
+    known: tuple[bool, ...]  # whether the model knows each; it reads the others as `<unk>`
+    read: slice  # the part of the tokens that was read; see `data.max_tokens`
+    attribution: tuple[float, ...]  # of each token read: gradient x input, in nats of the label's log-odds
+    empty: float  # the label's probability where nothing has been read
+    prefixes: tuple[float, ...] | None  # that after each token read; None where the encoder reads in two directions
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """What a language model made of each character of a text."""
+
+    text: str
+    known: tuple[bool, ...]  # whether the model knows each character; it reads the others as `<unk>`
+    bits: tuple[float, ...]  # -log2 of the probability of each character but the first
+    expected: tuple[tuple[tuple[str, float], ...], ...]  # the likeliest in its place, with their probabilities
+
+    @property
+    def bits_per_character(self) -> float:
+        return sum(self.bits) / len(self.bits)
+
+
+def explain(model: LoadedClassifier | LoadedLanguageModel, texts: Iterable[str]) -> list[Judgement | Surprise]:
+    """Return what each text did to a model: a `Judgement` for a classifier, a `Surprise` for a language model.
+
+    Raises:
+        DataError: no text, or more than `MOST_TEXTS`, or more than `MOST_TOKENS` tokens or characters together; and as
+            `judge_text` and `surprise` do.
+    """
+    found: list[Judgement | Surprise] = []
+    size = 0
+    for text in texts:
+        if len(found) == MOST_TEXTS:
+            raise DataError(f"there are more than {MOST_TEXTS} texts to explain on one page; give fewer")
+        one = judge_text(model, text) if isinstance(model, LoadedClassifier) else surprise(model, text)
+        size += len(one.tokens if isinstance(one, Judgement) else one.text)
+        if size > MOST_TOKENS:
+            unit = "tokens" if isinstance(one, Judgement) else "characters"
+            raise DataError(f"the texts to explain have more than {MOST_TOKENS:,} {unit} together; give shorter ones")
+        found.append(one)
+    if not found:
+        raise DataError("there is no text to explain; give at least one")
+    return found
+
+
+def judge_text(model: LoadedClassifier, text: str) -> Judgement:
+    """Ask a classifier about a text, and how each token moved the answer.
+
+    Gradient x input (Shrikumar et al. 2016, arXiv:1605.01713) is the first-order share of a token's embedding in the
+    log-odds of the label, whatever the encoder. An encoder of one direction has also a prediction after each token:
+    exactly that for the text up to there.
+
+    Raises:
+        UserError: the model's logits are not finite.
+    """
+    prediction, empty = model.predict([text, ""])
+    label = model.labels.index(prediction.label)
+    tokens = tuple(get_tokenizer(model.config.data.tokenizer)(text))
+    read = model.kept(len(tokens))
+    ids = torch.tensor([model.vocabulary.encode(tokens[read]) or [UNKNOWN_ID]])
+    attribution = gradient_times_input(model.model, ids, label)
+    if not attribution.isfinite().all():
+        raise UserError("the model's gradient is not finite: its training diverged; use another checkpoint")
+    count, one_way = len(tokens[read]), not model.model.encoder.bidirectional  # no token is read as one unknown
+    return Judgement(
+        text=text,
+        prediction=prediction,
+        tokens=tokens,
+        known=tuple(id_ != UNKNOWN_ID for id_ in model.vocabulary.encode(tokens)),
+        read=read,
+        attribution=tuple(attribution.tolist()[:count]),
+        empty=empty.probabilities[prediction.label],
+        prefixes=tuple(_after_each_token(model.model, ids)[:count, label].tolist()) if one_way else None,
+    )
+
+
+def gradient_times_input(model: TextClassifier, ids: Tensor, label: int) -> Tensor:
+    """Return each token's gradient x input (time,) for one document (1, time), of the log-odds of a class."""
+    lengths = torch.tensor([ids.size(1)])
+    x = model.embedding.weight[ids].detach().requires_grad_()
+    output, _ = model.encoder(x, lengths)  # the whole of it: in training alone a window cuts the gradient
+    (logits,) = model.head(pool(output, lengths, model.pooling, model.encoder.num_directions))
+    others = torch.cat([logits[:label], logits[label + 1 :]])
+    (gradient,) = torch.autograd.grad(logits[label] - others.logsumexp(0), x)
+    return (gradient * x).sum(2)[0].detach()
+
+
+@torch.inference_mode()
+def _after_each_token(model: TextClassifier, ids: Tensor) -> Tensor:
+    """Return the probabilities (time, classes) after each token of one document (1, time)."""
+    output, _ = model.encoder(model.embedding.weight[ids])
+    probabilities: Tensor = model.head(pool_prefixes(output, model.pooling)[0]).softmax(-1)
+    return probabilities
+
+
+@torch.inference_mode()
+def surprise(model: LoadedLanguageModel, text: str) -> Surprise:
+    """Ask a language model how likely each character of a text was, after those before it.
+
+    Raises:
+        DataError: the text is shorter than two characters: there is nothing to predict.
+        UserError: the model's logits are not finite.
+    """
+    if len(text) < 2:
+        raise DataError(f"the text has {len(text)} characters, and a surprise needs one before it; give two or more")
+    ids = torch.from_numpy(characters.encode(text, model.vocabulary).astype("int64"))[None]
+    logits, _ = model.model(ids[:, :-1])
+    logarithms = F.log_softmax(logits[0].double(), dim=-1)
+    if not logarithms.isfinite().all():
+        raise UserError("the model's logits are not finite: its training diverged; use another checkpoint")
+    bits = -logarithms.gather(1, ids[0, 1:, None])[:, 0] / math.log(2)
+    likeliest = logarithms.exp().topk(min(EXPECTED, logits.size(-1)))
+    names = model.vocabulary.tokens
+    return Surprise(
+        text=text,
+        known=tuple((ids[0] != UNKNOWN_ID).tolist()),
+        bits=tuple(bits.tolist()),
+        expected=tuple(
+            tuple((names[id_], value) for id_, value in zip(row, values, strict=True))
+            for row, values in zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
+        ),
+    )

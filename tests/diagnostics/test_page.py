@@ -1,0 +1,130 @@
+"""The page of explanations: well-formed, self-contained, readable without colour, and nothing in it but text."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from unroll.diagnostics.explain import Judgement, Surprise
+from unroll.diagnostics.page import chart, page
+from unroll.inference.classify import Prediction
+
+HOSTILE = '<script>alert("1")</script>'
+
+
+class Reader(HTMLParser):
+    """Collects elements, attributes and text, and checks that elements are closed in their order."""
+
+    VOID = ("meta", "br", "path")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def spans(self) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.elements if tag == "span" and "title" in attributes]
+
+
+def judgement(prefixes: tuple[float, ...] | None = (0.4, 0.9, 0.9, 0.85)) -> Judgement:
+    return Judgement(
+        text=HOSTILE,
+        prediction=Prediction(HOSTILE, 0.85, {HOSTILE: 0.85, "other": 0.15}, 4, 1),
+        tokens=("early", HOSTILE, "superb", "the", "dull"),
+        known=(True, False, True, True, True),
+        read=slice(1, 5),
+        attribution=(-0.1, 2.0, 0.0, -1.0),
+        empty=0.5,
+        prefixes=prefixes,
+    )
+
+
+SURPRISE = Surprise("<b>\n\x00", (True, True, True, True, False), (0.25, 3.0, 12.0, 1.0), ((("<b>", 0.75),),) * 4)
+
+
+@pytest.mark.parametrize("found", [[judgement()], [judgement(None)], [SURPRISE], [judgement(), judgement(None)]])
+def test_whatever_a_text_or_a_label_holds_stays_text(found: list[Judgement | Surprise]) -> None:
+    reader = Reader(page(f"{HOSTILE}.ckpt", found))
+    tags = {tag for tag, _ in reader.elements}
+    assert tags <= {
+        *("html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "section", "span", "br"),
+        *("table", "tr", "th", "td", "figure", "figcaption", "svg", "path", "text", "polyline"),
+    }
+    names = {name for _, attributes in reader.elements for name in attributes}
+    assert not {name for name in names if name.startswith("on") or name in ("src", "href")}
+    assert HOSTILE in reader.words
+
+
+def test_nothing_is_fetched_or_run() -> None:
+    text = page("model", [judgement(), judgement(None)])
+    assert "default-src 'none'" in text
+    assert not re.search(r"https?:|@import|url\(", text)
+
+
+def test_each_token_carries_its_effect_in_words_and_in_a_line() -> None:
+    spans = Reader(page("model", [judgement()])).spans()
+    by_prefix, by_gradient = spans[:4], spans[4:]
+    assert [span["title"].split(";")[0] for span in by_prefix] == [  # type: ignore[union-attr]
+        "-10.0 points, to 40.0%",
+        "+50.0 points, to 90.0%",
+        "+0.0 points, to 90.0%",
+        "-5.0 points, to 85.0%",
+    ]
+    assert by_prefix[0]["title"].endswith("unknown to the model")  # type: ignore[union-attr]
+    assert by_prefix[0]["class"] == "unknown"
+    # For the label the line is below (a negative offset of an inset shadow), against it above; as thick as strong.
+    lines = [re.search(r"inset 0 (-?\d)px", span["style"] or "") for span in by_gradient]
+    assert [line and int(line[1]) for line in lines] == [1, -5, None, 2]
+
+
+def test_what_was_not_read_is_shown_and_counted() -> None:
+    reader = Reader(page("model", [judgement()]))
+    assert "4 tokens read, 1 of them unknown" in reader.words
+    assert "1 more are not read" in reader.words
+    assert ("span", {"class": "unread"}) in reader.elements
+
+
+def test_the_strongest_tokens_are_listed_with_their_places() -> None:
+    words = Reader(page("model", [judgement(None)])).words
+    assert "most fortoken no.natssuperb2+2.00" in words
+    assert "most againsttoken no.natsdull4-1.00" in words
+
+
+def test_a_surprise_is_told_in_bits_with_what_was_expected() -> None:
+    reader = Reader(page("model", [SURPRISE]))
+    titles = [span["title"] for span in reader.spans()]
+    assert titles[0] == "the first: nothing stands before it"
+    assert titles[1] == "0.25 bits (84.1%); expected <b> 75%"
+    assert titles[3] == "12.00 bits (0.0%); expected <b> 75%"
+    assert "4.062 bits per character" in reader.words
+    assert "↵" in reader.words
+    assert "␀" in reader.words
+    assert "\x00" not in reader.words
+
+
+def test_a_chart_goes_through_its_values() -> None:
+    line = re.search(r'points="([^"]+)"', chart([0.0, 0.5, 1.0], "tokens", "probability", 1.0))
+    assert line
+    heights = [float(point.split(",")[1]) for point in line[1].split()]
+    assert heights == [160.0, 85.0, 10.0]
+    assert chart([], "tokens", "probability", 1.0) == ""
