@@ -71,12 +71,14 @@ def gradient_flow(arguments: argparse.Namespace) -> None:
     flows = {}
     for name in arguments.models:
         model = probe.untrained(configs[name], text) if name in configs else load(Path(name))
+        model.model.double()  # a gradient that has fallen by 1e-23 is still one
         seen = probe.probe_text(model, text, arguments.lags)
         if arguments.window and seen.encoder.bidirectional:
             raise ConfigError(f"{name}: reads in two directions, and --window needs one; leave --window out")
         parameters = dict(seen.encoder.named_parameters())
         flows[name] = gradient_flow.gradient_flow(seen.encoder.cell, parameters, seen.x, seen.loss, arguments.window)
-        print(f"{name}: {gradient_flow.judge(flows[name].inputs)}")
+        cut = ", where the window begins" if arguments.window and not flows[name].inputs.all() else ""
+        print(f"{name}: {gradient_flow.judge(flows[name].inputs)}{cut}")
     picture, table = (arguments.out.with_name(arguments.out.name + suffix) for suffix in (".png", ".csv"))
     write_png(flow_picture.draw(flows), picture)
     flow_picture.write_table(flows, table)

@@ -71,12 +71,13 @@ def _by_lag(norms: Tensor, lags: int) -> Tensor:
 
 
 def judge(norms: Tensor) -> str:
-    """Say in a sentence what the norms (lags,) show: vanishing, exploding or healthy, and where a window cuts."""
+    """Say in a sentence what the norms (lags,) show: vanishing, exploding or healthy, and where they end: at the
+    boundary of a window, or where not one unit passes anything on."""
     sizes: list[float] = norms.double().tolist()
     end = next((lag for lag, size in enumerate(sizes) if size == 0), len(sizes))
     if end == 0:
         return "nothing: the loss does not depend on the step it is taken at"
-    cut = f"; the window cuts it at lag {end}" if end < len(sizes) else ""
+    cut = f"; from lag {end} on it is zero" if end < len(sizes) else ""
     if not all(size < float("inf") for size in sizes):  # so written that NaN counts
         return f"exploding: the gradient is not finite{cut}"
     fallen = next((lag for lag, size in enumerate(sizes[:end]) if size * THOUSANDFOLD <= sizes[0]), None)
