@@ -179,7 +179,7 @@ def _mark(text: str, strength: float) -> str:
 
 def _look(strength: float) -> str:
     """The style of an effect between -1 and 1: its colour, and a line that says the same."""
-    if abs(strength) < 0.02:
+    if abs(strength) < 0.04:
         return "background: none"
     color = "33, 102, 172" if strength > 0 else "224, 130, 20"
     line = max(1, round(5 * abs(strength))) * (-1 if strength > 0 else 1)

@@ -116,7 +116,7 @@ class Run:
     """The parts of one run, wired together."""
 
     def __init__(self, config: AnyConfig, data: AnyData, run_dir: Path, console: Console) -> None:
-        self.config, self.data, self.run_dir = config, data, run_dir
+        self.config, self.data, self.run_dir, self.console = config, data, run_dir, console
         self.metrics: dict[str, float] = {}
         self.throughput = Throughput(config.trainer.log_every_n_steps)
         self.module = build_task(config, data)
@@ -127,7 +127,7 @@ class Run:
         self.trainer = Trainer(
             **settings,
             devices=1,
-            callbacks=self._callbacks(console),
+            callbacks=self._callbacks(),
             logger=TensorBoardLogger(run_dir, name="", version="tensorboard"),
             plugins=[DurableIO()],
             enable_checkpointing=False,
@@ -135,8 +135,8 @@ class Run:
             enable_model_summary=False,
         )
 
-    def _callbacks(self, console: Console) -> list[Callback]:
-        callbacks: list[Callback] = [self.throughput, ProgressLines(type(self.module), self.throughput, console)]
+    def _callbacks(self) -> list[Callback]:
+        callbacks: list[Callback] = [self.throughput, ProgressLines(type(self.module), self.throughput, self.console)]
         callbacks.append(
             ClassificationPictures(self.data) if isinstance(self.data, ClassificationData) else Samples(self.data)
         )
@@ -161,6 +161,9 @@ class Run:
         final = {name: value for name, value in self.metrics.items() if name.startswith("test/")}
         self.trainer.logger.log_hyperparams(_flat(to_dict(self.config)), final, step=self.trainer.global_step)
         self.trainer.logger.finalize("success")
+        if self.config.trainer.profiler is not None:
+            profiler: Any = self.trainer.profiler  # type: ignore[attr-defined]
+            self.console.print(profiler.summary(), highlight=False, markup=False, soft_wrap=True)
 
     def summary(self, status: str) -> dict[str, Any]:
         """Return what `summary.json` holds, as far as it is known now."""
@@ -204,7 +207,6 @@ def quiet() -> None:
     """Silence what Lightning says of its own set-up."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # the table of trainer.profiler
     for message in _NOISE:
         warnings.filterwarnings("ignore", message)
 
