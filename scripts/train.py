@@ -1,15 +1,22 @@
-"""Train a model: `python scripts/train.py task=imdb`, with any `key=value` of conf/ after it."""
+"""Train a model: `python scripts/train.py task=imdb`, with any `key=value` of conf/ after it.
+
+`python scripts/train.py resume=RUN_DIR` goes on with a run that was stopped, as if it had not been.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
 
 from unroll import cli, openmp
 from unroll.config import SCHEMAS, LanguageModelingConfig, from_dict, unknown_key
@@ -21,13 +28,32 @@ for task, schema in SCHEMAS.items():
 
 
 def train(values: DictConfig) -> None:
-    config = from_dict(OmegaConf.to_container(values, resolve=True))
+    config, start = from_dict(OmegaConf.to_container(values, resolve=True)), None
+    if config.resume is not None:
+        from unroll.training.resume import find_start
+
+        start = find_start(Path(config.resume), changes(values), Console(soft_wrap=True))
+        config = start.config
     if isinstance(config, LanguageModelingConfig):
         openmp.for_full_windows()
     # Not before: Lightning takes seconds to import, and a mistake in the settings should show at once.
     from unroll.training.run import train
 
-    train(config)
+    train(config, start=start)
+
+
+def changes(values: DictConfig) -> dict[str, Any]:
+    """Return the settings that were given beside `resume`, by dotted key."""
+    given = {}
+    for override in HydraConfig.get().overrides.task:
+        key = override.partition("=")[0].lstrip("+~")
+        if key in ("encoder", "experiment"):
+            raise ConfigError(f"resume goes on with the run's own settings; leave {override} out")
+        if key == "run_dir":
+            raise ConfigError("resume names the run's folder already; leave run_dir out")
+        if key != "resume":
+            given[key] = OmegaConf.select(values, key)
+    return given
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import pickle
 from pathlib import Path
@@ -36,6 +38,16 @@ class Payload:
         return os.mkdir, (str(self.target),)
 
 
+def sealed(path: Path, content: bytes | Any) -> Path:
+    """A file as anyone could make it, its checksum right: bytes, or what torch makes of other content."""
+    if not isinstance(content, bytes):
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        content = buffer.getvalue()
+    path.write_bytes(content + b"\nsha256:" + hashlib.sha256(content).hexdigest().encode())
+    return path
+
+
 def refused(path: Path) -> str:
     with pytest.raises(CheckpointError) as caught:
         checkpoint.load(path)
@@ -66,9 +78,9 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
 def test_a_payload_does_not_run(tmp_path: Path, where: str) -> None:
     target, path = tmp_path / "payload", tmp_path / "model.ckpt"
     if where == "plain pickle":
-        path.write_bytes(pickle.dumps(Payload(target), protocol=2))
+        sealed(path, pickle.dumps(Payload(target), protocol=2))
     else:
-        torch.save(Payload(target) if where == "alone" else CONTENT | {"config": Payload(target)}, path)
+        sealed(path, Payload(target) if where == "alone" else CONTENT | {"config": Payload(target)})
     assert "nothing in it was run" in refused(path)
     assert not target.exists()
 
@@ -76,6 +88,24 @@ def test_a_payload_does_not_run(tmp_path: Path, where: str) -> None:
 def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
     assert "no such checkpoint" in refused(tmp_path / "none.ckpt")
     assert "can't be read" in refused(tmp_path)
+
+
+def test_the_checksum_is_the_sha_256_of_what_torch_wrote(tmp_path: Path) -> None:
+    checkpoint.save(CONTENT, tmp_path / "model.ckpt")
+    content, _, digest = (tmp_path / "model.ckpt").read_bytes().rpartition(b"\nsha256:")
+    assert digest.decode() == hashlib.sha256(content).hexdigest()
+    assert torch.load(io.BytesIO(content), weights_only=True)["task"] == "imdb"
+
+
+def test_one_bit_anywhere_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "model.ckpt"
+    checkpoint.save(CONTENT, path)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 23):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        assert "damaged" in refused(path)
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 1000])
@@ -90,13 +120,13 @@ def test_a_truncated_file_is_refused(tmp_path: Path, size: int) -> None:
 def test_an_entry_that_is_missing_or_of_another_type_is_named(tmp_path: Path, key: str) -> None:
     path = tmp_path / "model.ckpt"
     for content in ({k: v for k, v in CONTENT.items() if k != key}, CONTENT | {key: 1.5}):
-        torch.save(content, path)
+        sealed(path, content)
         assert f"'{key}'" in refused(path)
 
 
 def test_other_content_and_another_format_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.ckpt"
-    torch.save([1, 2], path)
+    sealed(path, [1, 2])
     assert "it holds a list" in refused(path)
-    torch.save(CONTENT | {"format": checkpoint.FORMAT + 1}, path)
+    sealed(path, CONTENT | {"format": checkpoint.FORMAT + 1})
     assert "upgrade unroll" in refused(path)

@@ -30,6 +30,7 @@ class DocumentsConfig:
     batch_size: int | None = knob(64, 1)  # documents in a batch
     token_budget: int | None = knob(None, 1)  # instead of batch_size: tokens in a batch, padding counted
     bucket_noise: float = knob(0.1, 0, 0.9)  # how far lengths are jittered before documents are sorted into batches
+    workers: int = knob(0, 0, 64)  # processes that make batches besides the one that trains
 
 
 @dataclass
@@ -45,6 +46,7 @@ class NovelConfig:
     min_freq: int = knob(1, 1)  # rarer characters become <unk>
     batch_size: int = knob(32, 1)  # lanes: places in the text that are read at once
     random_offset: bool = False  # begin each epoch's lanes at another place; the text is read as a ring
+    workers: int = knob(0, 0, 64)  # processes that make batches besides the one that trains
 
 
 @dataclass
@@ -117,9 +119,10 @@ class EarlyStoppingConfig:
 
 @dataclass
 class CheckpointConfig:
-    """When to save `last.ckpt`, besides the end of each validation."""
+    """When to save `last.ckpt`, besides after each validation and at the end."""
 
-    every_n_steps: int | None = knob(None, 1)
+    every_n_steps: int | None = knob(None, 1)  # optimiser steps
+    every_n_minutes: float | None = knob(5.0, 0)
 
 
 @dataclass
@@ -162,6 +165,7 @@ class Config:
     task: str = knob("imdb", choices=("imdb", "mysterious_island"))
     seed: int = knob(0, 0, 2**32 - 1)
     run_dir: str | None = None  # null: runs/<task>/<date>_<time>
+    resume: str | None = None  # the run_dir of a run to go on with, by its own settings
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)

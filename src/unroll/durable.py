@@ -37,6 +37,21 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
+def keep(path: Path, as_: Path) -> None:
+    """Give the file `path`, where there is one, the second name `as_`, so that it outlives its replacement."""
+    if path.exists():
+        temporary = as_.with_name(f".{as_.name}.tmp")
+        temporary.unlink(missing_ok=True)
+        os.link(path, temporary)
+        os.replace(temporary, as_)
+
+
+def clear(folder: Path) -> None:
+    """Delete the temporary files that a killed process has left in a folder which no other process writes to."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` in UTF-8 as the whole content of `path`, by `replacing`."""
     with replacing(path) as file:

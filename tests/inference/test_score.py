@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from unroll import checkpoint
 from unroll.config import OptimizerConfig
 from unroll.encoders import RecurrentEncoder
 from unroll.errors import CheckpointError
@@ -99,8 +100,14 @@ def test_without_a_step_it_is_the_plain_figure(monkeypatch: pytest.MonkeyPatch) 
 
 
 def saved(path: Path, optimizer_states: Any) -> Path:
-    content = {"format": 1, "task": "mysterious_island", "config": {}, "vocabulary": [], "tokenizer": "characters"}
-    torch.save(
+    content = {
+        "format": checkpoint.FORMAT,
+        "task": "mysterious_island",
+        "config": {},
+        "vocabulary": [],
+        "tokenizer": "characters",
+    }
+    checkpoint.save(
         content | {"labels": [], "data": {}, "versions": {}, "state_dict": {}, "optimizer_states": optimizer_states},
         path,
     )

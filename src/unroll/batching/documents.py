@@ -87,7 +87,8 @@ class BucketSampler(Sampler[list[int]]):
             raise ValueError("batch_size and token_budget must be at least 1")
         if not 0 <= noise < 1:
             raise ValueError(f"noise must be at least 0 and below 1, not {noise}")
-        self.lengths, self.noise, self.seed, self.epoch = lengths, noise if seed is not None else 0.0, seed, 0
+        self.lengths, self.noise, self.seed = lengths, noise if seed is not None else 0.0, seed
+        self.epoch, self.start = 0, 0
         if batch_size is not None:
             self._cuts = list(range(batch_size, len(lengths), batch_size))
         elif token_budget is not None:
@@ -108,8 +109,10 @@ class BucketSampler(Sampler[list[int]]):
                 start = i
         return cuts
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order is drawn next. Lightning calls this."""
+    def set_epoch(self, epoch: int, start: int | None = None) -> None:
+        """Choose the epoch whose batches come next, and the first of them. Lightning calls this with the epoch alone,
+        at its beginning and where it is gone on with: a start within it stays."""
+        self.start = start if start is not None else self.start if epoch == self.epoch else 0
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -126,10 +129,11 @@ class BucketSampler(Sampler[list[int]]):
             order = order[np.argsort(keys, kind="stable")]
             turns = random.permutation(len(self))
         batches = np.split(order, self._cuts)
-        for turn in turns:
+        for turn in turns[self.start :]:
             yield batches[turn].tolist()
 
 
-def make_loader(documents: Documents, sampler: BucketSampler) -> DataLoader[Batch]:
-    """Return a loader of the sampler's batches. Gathering one takes microseconds, so there are no worker processes."""
-    return DataLoader(documents, sampler=sampler, batch_size=None)
+def make_loader(documents: Documents, sampler: BucketSampler, workers: int = 0) -> DataLoader[Batch]:
+    """Return a loader of the sampler's batches. Gathering one takes microseconds, so that `workers`, processes of their
+    own, seldom pay. The loader's random numbers, of which nothing depends, are not taken from the model's."""
+    return DataLoader(documents, sampler=sampler, batch_size=None, num_workers=workers, generator=torch.Generator())

@@ -117,10 +117,12 @@ class WindowSampler(Sampler[Span]):
             raise ValueError("random windows follow each other: leave the stride out")
         self.lanes, self.window, self.stride = lanes, window, stride
         self.random_offset, self.random_window = random_offset, random_window
-        self.seed, self.epoch = seed, 0
+        self.seed, self.epoch, self.start = seed, 0, 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose windows come next. Lightning calls this."""
+    def set_epoch(self, epoch: int, start: int | None = None) -> None:
+        """Choose the epoch whose windows come next, and the first of them. Lightning calls this with the epoch alone,
+        at its beginning and where it is gone on with: a start within it stays."""
+        self.start = start if start is not None else self.start if epoch == self.epoch else 0
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -137,7 +139,7 @@ class WindowSampler(Sampler[Span]):
         steps = len(self.lanes.ids) - 1
         # The last lane comes to the end of the text right before its window `turn`.
         offset = steps - (self.lanes.lanes - 1) * self.lanes.length - int(cuts[turn]) if turn else 0
-        for place in range(len(self)):
+        for place in range(self.start, len(self)):
             begin = self._begin(cuts, place, turn)
             next_begin = self._begin(cuts, place + 1, turn) if place + 1 < len(self) else int(cuts[-1])
             starts = slice(None) if place == 0 else slice(-1, None) if place == turn else slice(0)
@@ -151,6 +153,7 @@ class WindowSampler(Sampler[Span]):
         return max(int(cuts[place]) + self.stride - self.window, int(cuts[turn]) if place >= turn else 0)
 
 
-def make_loader(lanes: Lanes, sampler: WindowSampler) -> DataLoader[Window]:
-    """Return a loader of the sampler's windows. Cutting one takes microseconds, so there are no worker processes."""
-    return DataLoader(lanes, sampler=sampler, batch_size=None)
+def make_loader(lanes: Lanes, sampler: WindowSampler, workers: int = 0) -> DataLoader[Window]:
+    """Return a loader of the sampler's windows. Cutting one takes microseconds, so that `workers`, processes of their
+    own, seldom pay. The loader's random numbers, of which nothing depends, are not taken from the model's."""
+    return DataLoader(lanes, sampler=sampler, batch_size=None, num_workers=workers, generator=torch.Generator())

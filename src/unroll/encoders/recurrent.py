@@ -178,7 +178,7 @@ class RecurrentEncoder(nn.RNNBase):
     def _run(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """All rows are full: torch's own kernel does the whole."""
         output, *state_after = _KERNELS[self.cell](x, state, *self._arguments(), self.batch_first)
-        return output, _as_state(state_after)
+        return output, as_state(state_after)
 
     def _packed(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
@@ -188,7 +188,7 @@ class RecurrentEncoder(nn.RNNBase):
         data, *state_after = _KERNELS[self.cell](data, batch_sizes, state, *self._arguments())
         packed = PackedSequence(data, batch_sizes, by_length, as_given)
         output, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.size(1))
-        return output, _map_state(lambda s: s.index_select(1, as_given), _as_state(state_after))
+        return output, _map_state(lambda s: s.index_select(1, as_given), as_state(state_after))
 
     def _padded(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         # Time first from here on, as the kernels compute: what they would transpose is transposed once.
@@ -272,8 +272,13 @@ def detach(state: State, ended: Tensor) -> State:
     return _map_state(lambda s: s.detach().masked_fill(ended[:, None], 0), state)
 
 
-def _as_state(parts: list[Tensor]) -> State:
-    """A kernel's states as torch.nn returns them: one tensor, or the LSTM's pair."""
+def as_parts(state: State) -> list[Tensor]:
+    """Return the tensors of a state: one, or the LSTM's two."""
+    return list(state) if isinstance(state, tuple) else [state]
+
+
+def as_state(parts: list[Tensor]) -> State:
+    """Return the state of such tensors, as torch.nn returns it: one, or the LSTM's pair."""
     return (parts[0], parts[1]) if len(parts) == 2 else parts[0]
 
 

@@ -45,6 +45,7 @@ class ClassificationData(LightningDataModule):
         """
         super().__init__()
         self.config, self.seed = config, seed
+        self.position = 0, 0  # the epoch that training begins with, and the batch in it
         corpus = find_corpus(config.source, Path(config.path) if config.path else None, Path(config.folder))
         self.source, self.origin = corpus.source, corpus.origin
         train_file, test_file = corpus.train, corpus.test
@@ -105,7 +106,8 @@ class ClassificationData(LightningDataModule):
             noise=self.config.bucket_noise,
             seed=self.seed,
         )
-        return make_loader(self.train, sampler)
+        sampler.set_epoch(*self.position)
+        return make_loader(self.train, sampler, self.config.workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return evaluation_loader(self.val)

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from unroll.batching.streams import Window
 from unroll.config import LanguageModelingConfig
 from unroll.encoders import State
-from unroll.encoders.recurrent import detach
+from unroll.encoders.recurrent import as_parts, as_state, detach
 from unroll.models.language_model import build_language_model
 from unroll.tasks.metrics import StreamMetrics
 from unroll.tasks.novel_data import NovelData
@@ -61,6 +61,21 @@ class LanguageModeling(Task):
         self._strides.append(batch.targets.size(1))
         correct = (logits.detach().argmax(-1) == targets).float().mean()
         return {"loss": loss, "bpc": loss.detach() / math.log(2), "accuracy": correct}
+
+    def on_save_checkpoint(self, checkpoint_: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint_)
+        carried = self.states["train"]
+        checkpoint_["carried"] = [] if carried is None else [part.detach() for part in as_parts(carried)]
+
+    def on_load_checkpoint(self, checkpoint_: dict[str, Any]) -> None:
+        parts = checkpoint_["carried"]
+        if parts:
+            self.states["train"] = as_state(parts)
+
+    def on_train_start(self) -> None:
+        state = self.states["train"]
+        if state is not None:  # from a checkpoint
+            self.states["train"] = as_state([part.to(self.device) for part in as_parts(state)])
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Scale the learning rate by the window's length, so that each character weighs the same (Merity et al. 2017).

@@ -31,6 +31,7 @@ class NovelData(LightningDataModule):
         """
         super().__init__()
         self.config, self.tbptt, self.seed = config, tbptt, seed
+        self.position = 0, 0  # the epoch that training begins with, and the batch in it
         novel = find_novel(config.source, Path(config.path) if config.path else None, Path(config.folder))
         self.source, self.origin, self.notes = novel.source, novel.origin, novel.notes
         self.fingerprint = hashlib.sha256(novel.text.encode()).hexdigest()
@@ -76,7 +77,8 @@ class NovelData(LightningDataModule):
             random_window=self.tbptt.random_window,
             seed=self.seed,
         )
-        return make_loader(lanes, sampler)
+        sampler.set_epoch(*self.position)
+        return make_loader(lanes, sampler, self.config.workers)
 
     def val_dataloader(self) -> DataLoader[Window]:
         return evaluation_loader(self.val)

@@ -1,18 +1,19 @@
-"""Keeping a run's results: checkpoints as it goes, and an orderly stop on a signal."""
+"""Keeping a run's results: checkpoints that a run can go on from as if it had never stopped."""
 
 from __future__ import annotations
 
 import math
-import signal
+import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from unroll import checkpoint
-from unroll.errors import Diverged, Interrupted
+from unroll import checkpoint, durable
+from unroll.errors import Diverged
 from unroll.tasks.finite import all_finite
 
 
@@ -27,20 +28,32 @@ class DurableIO(TorchCheckpointIO):
 
 
 class Checkpoints(Callback):
-    """Keeps `best.ckpt` (by a validation metric) and `last.ckpt` in a folder."""
+    """Keeps `best.ckpt` (by a validation metric), `last.ckpt` and the one before it, `previous.ckpt`, in a folder.
 
-    def __init__(self, folder: Path, monitor: str, mode: str, every_n_steps: int | None = None) -> None:
-        """Save `last.ckpt` after each validation, and every `every_n_steps` optimiser steps if given.
+    `last.ckpt` is saved where a batch begins, all before it being done: the optimiser's step, and the validation if
+    there was one. So there is one kind of place to go on from, and nothing is done twice or left out. Besides what
+    Lightning keeps it holds the random state and the place in the data.
+    """
+
+    def __init__(
+        self, folder: Path, monitor: str, mode: str, every_n_steps: int | None, every_n_minutes: float | None
+    ) -> None:
+        """Save `last.ckpt` after each validation, at the end, and every so often.
 
         Args:
             folder: made when it is needed.
             monitor: the name of the metric.
             mode: "max" or "min", which is better.
             every_n_steps: optimiser steps.
+            every_n_minutes: since the last time.
         """
-        self.folder, self.monitor, self.mode, self.every_n_steps = folder, monitor, mode, every_n_steps
+        self.folder, self.monitor, self.mode = folder, monitor, mode
+        self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
         self.best_metrics: dict[str, float] = {}  # the validation that `best.ckpt` was saved after
-        self._saved_step = -1
+        self._validated = self._finished = False
+        self._saved_step, self._saved_at = 0, time.monotonic()
+        self._position: dict[str, int] | None = None  # of the batch that begins
+        self._random: dict[str, Any] | None = None  # the random state to go on with
 
     @property
     def best(self) -> Path:
@@ -50,21 +63,39 @@ class Checkpoints(Callback):
     def last(self) -> Path:
         return self.folder / "last.ckpt"
 
+    @property
+    def previous(self) -> Path:
+        return self.folder / "previous.ckpt"
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
+        self._position = {"epoch": trainer.current_epoch, "batch": batch_idx}
+        if self._is_due(trainer.global_step):
+            self.save_last(trainer)
+
+    def _is_due(self, step: int) -> bool:
+        if self._validated:
+            return True
+        if step == self._saved_step:
+            return False
+        if self.every_n_steps and step % self.every_n_steps == 0:
+            return True
+        return self.every_n_minutes is not None and time.monotonic() - self._saved_at >= 60 * self.every_n_minutes
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        step = trainer.global_step
-        if self.every_n_steps and step % self.every_n_steps == 0 and step != self._saved_step:
-            self.save_last(trainer)
+        self._position = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
+        self._validated = True
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         if self._is_best(metrics):
             self.best_metrics = metrics
             self._save(trainer, self.best)
-        self.save_last(trainer)
 
     def _is_best(self, metrics: dict[str, float]) -> bool:
         """A figure that is no number is never the best."""
@@ -74,61 +105,66 @@ class Checkpoints(Callback):
         return value > self.best_metrics.get(self.monitor, -math.inf)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.global_step != self._saved_step:
-            self.save_last(trainer)
+        self._finished = True
+        self.save_last(trainer)
+
+    def can_save(self) -> bool:
+        """Return whether this is where a batch begins, and no gradients are being accumulated."""
+        return self._position is not None
 
     def save_last(self, trainer: Trainer) -> None:
         """Write `last.ckpt` as the run stands now."""
-        self._saved_step = trainer.global_step
+        self._validated, self._saved_step, self._saved_at = False, trainer.global_step, time.monotonic()
+        for logger in trainer.loggers:  # what was logged before must not be lost where the run is killed after
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.flush()
+        self._check(trainer)
+        durable.keep(self.last, self.previous)
         self._save(trainer, self.last)
 
     def _save(self, trainer: Trainer, path: Path) -> None:
+        self._check(trainer)
+        trainer.save_checkpoint(path)
+
+    def _check(self, trainer: Trainer) -> None:
         if not all_finite(trainer.lightning_module.parameters()):
             raise Diverged(
                 f"training diverged: a weight is not finite after step {trainer.global_step}; lower "
                 "optimizer.learning_rate"
             )
-        trainer.save_checkpoint(path)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        checkpoint["random"] = {"cpu": torch.get_rng_state(), "cuda": cuda}
+        checkpoint["position"] = (self._position or {"epoch": trainer.current_epoch, "batch": 0}) | {
+            "finished": self._finished
+        }
+        if self._position is not None:
+            # Lightning has counted the batch that begins as ready and its own loop as about to end with it.
+            loop: dict[str, Any] = checkpoint["loops"]["fit_loop"]
+            loop["epoch_loop.batch_progress"]["is_last_batch"] = False
+            if not trainer.fit_loop._should_accumulate():  # then it adds one where it goes on
+                loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._random, self._finished = checkpoint["random"], checkpoint["position"]["finished"]
+        self._saved_step = checkpoint["global_step"]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._finished:  # early, perhaps, which Lightning does not remember
+            trainer.should_stop = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._saved_at = time.monotonic()
+        if self._random is not None:
+            # The batch that began when the run was saved begins again: Lightning would count it twice.
+            trainer.fit_loop.epoch_loop.batch_progress.total.reset_on_restart()
+            torch.set_rng_state(self._random["cpu"])
+            if torch.cuda.is_available() and self._random["cuda"]:
+                torch.cuda.set_rng_state_all(self._random["cuda"])
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_metrics": self.best_metrics}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_metrics = state_dict["best_metrics"]
-
-
-class StopOnSignal(Callback):
-    """On SIGINT or SIGTERM while training: finish the step, save `last.ckpt`, stop. A second signal ends at once."""
-
-    def __init__(self, checkpoints: Checkpoints) -> None:
-        self.checkpoints = checkpoints
-        self._received: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Here, and not earlier, so that this comes after Lightning's own handlers, which exit without saving.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._receive)
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        self._received = number
-        self._restore()
-
-    def _restore(self) -> None:
-        while self._before:
-            number, handler = self._before.popitem()
-            signal.signal(number, handler if number == signal.SIGINT else signal.SIG_DFL)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if self._received is not None:
-            self.checkpoints.save_last(trainer)
-            name = signal.Signals(self._received).name
-            raise Interrupted(f"stopped by {name}; the run is saved in {self.checkpoints.last}", self._received)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._restore()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._restore()

@@ -36,7 +36,7 @@ class Throughput(Callback):
 
     def _forget(self) -> None:
         self._batches = self._stretch_tokens = 0
-        self._stretch_started = self.seconds
+        self._stretch_began = self.seconds
         self._means: dict[str, list[tuple[Tensor, int]]] = {}  # of each batch, and its weight
 
     def _start(self) -> None:
@@ -47,10 +47,10 @@ class Throughput(Callback):
             self.seconds += time.perf_counter() - self._started
             self._started = None
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -68,6 +68,7 @@ class Throughput(Callback):
         for values, weight in ((outputs, examples), (pl_module.gradient, 1)):
             for name, value in values.items():
                 self._means.setdefault(name, []).append((value.detach(), weight))
+        pl_module.gradient = {}  # of a step, which several batches may make together
         if self._batches == self.every_n_steps or trainer.is_last_batch:
             self._log(trainer)
 
@@ -76,11 +77,31 @@ class Throughput(Callback):
         self._start()
         figures = {f"train/{name}": _weighted(means) for name, means in self._means.items()}
         figures["train/learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
-        figures["train/tokens_per_second"] = self._stretch_tokens / (self.seconds - self._stretch_started)
+        figures["train/tokens_per_second"] = self._stretch_tokens / (self.seconds - self._stretch_began)
         self.latest = figures
         for logger in trainer.loggers:
             logger.log_metrics(figures, step=trainer.global_step)
         self._forget()
+
+    def state_dict(self) -> dict[str, Any]:
+        if self._started is not None:
+            self._stop()
+            self._start()
+        means = {
+            name: {"values": torch.stack([value for value, _ in means]), "weights": [weight for _, weight in means]}
+            for name, means in self._means.items()
+        }
+        counts = {"batches": self._batches, "tokens": self._stretch_tokens, "began": self._stretch_began}
+        return {"tokens": self.tokens, "seconds": self.seconds, "stretch": counts | {"means": means}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.tokens, self.seconds, stretch = state_dict["tokens"], state_dict["seconds"], state_dict["stretch"]
+        self._batches, self._stretch_tokens = stretch["batches"], stretch["tokens"]
+        self._stretch_began = stretch["began"]
+        self._means = {
+            name: list(zip(means["values"].unbind(), means["weights"], strict=True))
+            for name, means in stretch["means"].items()
+        }
 
     def describe(self, trainer: Trainer) -> dict[str, Any]:
         """Return what `summary.json` says of the training."""
@@ -116,6 +137,7 @@ class ProgressLines(Callback):
         self.console, self.seconds_between_lines = console, seconds_between_lines
         self._bar: Progress | None = None
         self._began = self._line = time.perf_counter()
+        self._done_before = 0  # batches, where the run was gone on with
 
     def _steps(self, trainer: Trainer) -> tuple[int, int | None]:
         """Batches done and, where the run's length is known, batches in all."""
@@ -126,6 +148,7 @@ class ProgressLines(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._began = self._line = time.perf_counter()
+        self._done_before = max(0, self._steps(trainer)[0] - 1)
         if self.console.is_terminal:
             columns = (
                 TextColumn("{task.description}"),
@@ -148,7 +171,8 @@ class ProgressLines(Callback):
             self._bar.update(task, completed=done, description=self._epoch(trainer), figures=self._figures())
         elif time.perf_counter() - self._line > self.seconds_between_lines:
             self._line = time.perf_counter()
-            left = "" if total is None else f"  {_clock((self._line - self._began) / done * (total - done))} left"
+            each = (self._line - self._began) / (done - self._done_before)
+            left = "" if total is None else f"  {_clock(each * (total - done))} left"
             of = f"step {done}" + ("" if total is None else f" of {total}")
             self.console.print(f"{self._epoch(trainer)}  {of}  {self._figures()}{left}", highlight=False)
 

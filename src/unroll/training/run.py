@@ -29,12 +29,14 @@ from unroll.tasks.data import ClassificationData
 from unroll.tasks.language_modeling import LanguageModeling
 from unroll.tasks.novel_data import NovelData
 from unroll.tasks.task import Task, versions
-from unroll.training.keeping import Checkpoints, DurableIO, StopOnSignal
+from unroll.training.keeping import Checkpoints, DurableIO
 from unroll.training.monitoring import ProgressLines, Throughput
 from unroll.training.pictures import ClassificationPictures
 from unroll.training.recurrence import Recurrence
 from unroll.training.report import print_data, print_summary
+from unroll.training.resume import Start, check_data
 from unroll.training.samples import Samples
+from unroll.training.signals import StopOnSignal
 
 # What Lightning says of its own set-up, on every run, and what does not concern this one.
 _NOISE = (
@@ -43,14 +45,20 @@ _NOISE = (
     ".*have no `val_dataloader`.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
     ".*Checkpoint directory .* exists.*",
+    ".*your dataloader is not resumable.*",  # it goes on where it stopped all the same: see `position` of the data
 )
 
 AnyConfig = ClassificationConfig | LanguageModelingConfig
 AnyData = ClassificationData | NovelData
 
 
-def train(config: AnyConfig, console: Console | None = None) -> dict[str, Any]:
+def train(config: AnyConfig, console: Console | None = None, start: Start | None = None) -> dict[str, Any]:
     """Train, test with the best checkpoint, and leave everything in the run directory.
+
+    Args:
+        config: all settings; of a run that is gone on with, `start.config`.
+        console: where to show progress.
+        start: where to go on from, see `unroll.training.resume.find_start`.
 
     Returns:
         What `summary.json` holds.
@@ -63,12 +71,17 @@ def train(config: AnyConfig, console: Console | None = None) -> dict[str, Any]:
     console = console or Console(soft_wrap=True)
     quiet()
     run_dir = Path(config.run_dir) if config.run_dir else _dated(Path("runs") / config.task)
-    _check_unused(run_dir)
+    if start is None:
+        _check_unused(run_dir)
     seed_everything(config.seed, verbose=False)
     data = load_data(config)
     print_data(data, console)
+    if start is not None:
+        check_data(start, data)
+        data.position = start.position
+        console.print(f"going on from step {start.step:,} ({start.path})", highlight=False, markup=False)
     try:
-        run = Run(config, data, run_dir, console)
+        run = Run(config, data, run_dir, console, start)
     except MisconfigurationException as error:  # an accelerator that is not there, say
         raise ConfigError(f"Lightning's Trainer refuses trainer.*: {' '.join(str(error).split())}") from error
     write_text(run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
@@ -115,20 +128,29 @@ def build_task(config: AnyConfig, data: AnyData) -> Task:
 class Run:
     """The parts of one run, wired together."""
 
-    def __init__(self, config: AnyConfig, data: AnyData, run_dir: Path, console: Console) -> None:
-        self.config, self.data, self.run_dir, self.console = config, data, run_dir, console
+    def __init__(
+        self, config: AnyConfig, data: AnyData, run_dir: Path, console: Console, start: Start | None = None
+    ) -> None:
+        self.config, self.data, self.console, self.start = config, data, console, start
         self.metrics: dict[str, float] = {}
         self.throughput = Throughput(config.trainer.log_every_n_steps)
         self.module = build_task(config, data)
         self.checkpoints = Checkpoints(
-            run_dir / "checkpoints", self.module.monitor, self.module.monitor_mode, config.checkpoint.every_n_steps
+            run_dir / "checkpoints",
+            self.module.monitor,
+            self.module.monitor_mode,
+            config.checkpoint.every_n_steps,
+            config.checkpoint.every_n_minutes,
         )
         settings = to_dict(config)["trainer"] | {"precision": resolve_precision(config.trainer.precision)}
         self.trainer = Trainer(
             **settings,
             devices=1,
             callbacks=self._callbacks(),
-            logger=TensorBoardLogger(run_dir, name="", version="tensorboard"),
+            # What was logged after the checkpoint is logged again: TensorBoard is told to forget it.
+            logger=TensorBoardLogger(
+                run_dir, name="", version="tensorboard", purge_step=None if start is None else start.step + 1
+            ),
             plugins=[DurableIO()],
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -141,16 +163,18 @@ class Run:
             ClassificationPictures(self.data) if isinstance(self.data, ClassificationData) else Samples(self.data)
         )
         callbacks.append(Recurrence(self.data, self.config.diagnostics.every_n_steps))
-        # After samples and pictures, since it takes the averaged weights back at the end of the validation.
+        callbacks.append(self.checkpoints)
+        # After samples and pictures, since it takes the averaged weights back at the end of the validation, and after
+        # the checkpoints, since it puts them in place of the others at the end of the training.
         if self.config.optimizer.ema_decay is not None:
             callbacks.append(EMAWeightAveraging(decay=self.config.optimizer.ema_decay))
         if self.config.early_stopping.patience is not None:
             patience, mode = self.config.early_stopping.patience, self.module.monitor_mode
             callbacks.append(EarlyStopping(self.module.monitor, mode=mode, patience=patience, check_finite=False))
-        return [*callbacks, self.checkpoints, StopOnSignal(self.checkpoints)]
+        return [*callbacks, StopOnSignal(self.checkpoints)]
 
     def fit_and_test(self) -> None:
-        self.trainer.fit(self.module, self.data)
+        self.trainer.fit(self.module, self.data, ckpt_path=self.start.path if self.start else None)
         if self.checkpoints.best.exists():
             self.module.load_state_dict(checkpoint.load(self.checkpoints.best)["state_dict"])
             self.metrics |= self.checkpoints.best_metrics
