@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.training.conftest import small_config
 from tests.training.test_run import events
 from unroll import checkpoint
 from unroll.config import to_dict
-from unroll.errors import CheckpointError, ConfigError, Interrupted
+from unroll.errors import CheckpointError, ConfigError, Interrupted, UserError
 from unroll.training.resume import find_start
 from unroll.training.run import Run, train
 
@@ -334,6 +335,28 @@ def test_what_can_not_be_gone_on_from_is_named(cut: Path, change: Callable[[Any]
     change(content)
     checkpoint.save(content, path)
     with pytest.raises(CheckpointError, match=message):
+        go_on(cut)
+
+
+def test_a_lost_tensorboard_folder_ends_the_run_in_one_line(
+    reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Remover(Killer):
+        def call(self, *args: Any, **kwargs: Any) -> None:
+            self.left -= 1
+            if self.left == 0:
+                shutil.rmtree(tmp_path / "cut" / "tensorboard")
+
+    error = end_at(imdb(reviews, tmp_path / "cut"), Remover("on_train_batch_end", 8), monkeypatch, UserError)
+    assert "TensorBoard's folder is gone" in str(error)
+    assert "\n" not in str(error)
+    assert checkpoint.load(tmp_path / "cut/checkpoints/last.ckpt")["global_step"] == 5
+    go_on(tmp_path / "cut")
+
+
+def test_a_complete_run_is_left_alone(cut: Path) -> None:
+    go_on(cut)
+    with pytest.raises(ConfigError, match="is complete"):
         go_on(cut)
 
 

@@ -53,6 +53,9 @@ def load_language_model(path: str | Path) -> LoadedLanguageModel:
 
 
 def _assemble(content: dict[str, Any]) -> LoadedClassifier | LoadedLanguageModel:
+    for entry in ("vocabulary", "labels"):
+        if not all(isinstance(name, str) for name in content[entry]):
+            raise ValueError(f"its entry '{entry}' holds something that is no string")
     config, vocabulary = from_dict(content["config"]), Vocabulary(content["vocabulary"])
     if isinstance(config, ClassificationConfig):
         labels = tuple(content["labels"])
@@ -73,11 +76,15 @@ def _assemble(content: dict[str, Any]) -> LoadedClassifier | LoadedLanguageModel
 def _assign(model: nn.Module, state_dict: dict[str, Tensor]) -> None:
     """Give the model its weights. Names and shapes are compared first, one line for the first that differs (torch's own
     message names all)."""
-    weights = {name.removeprefix("model."): value for name, value in state_dict.items()}
+    weights = {str(name).removeprefix("model."): value for name, value in state_dict.items()}
     expected = model.state_dict()
     for name in sorted(weights.keys() ^ expected.keys()):
         raise ValueError(f"the weight {name} is {'not expected' if name in weights else 'missing'}")
     for name, weight in weights.items():
-        if weight.shape != expected[name].shape:
-            raise ValueError(f"the weight {name} is {tuple(weight.shape)}, not {tuple(expected[name].shape)}")
+        if not isinstance(weight, Tensor) or weight.shape != expected[name].shape:
+            shape = tuple(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__
+            raise ValueError(f"the weight {name} is {shape}, not {tuple(expected[name].shape)}")
+        # A view may claim any size of a few bytes, and a sparse tensor of none.
+        if weight.layout != torch.strided or not weight.is_floating_point() or not weight.is_contiguous():
+            raise ValueError(f"the weight {name} is not an array of floating-point numbers")
     model.load_state_dict(weights, assign=True)

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from unroll import checkpoint, durable
-from unroll.errors import Diverged
+from unroll.errors import Diverged, UserError
 from unroll.tasks.finite import all_finite
 
 
@@ -118,6 +118,8 @@ class Checkpoints(Callback):
         for logger in trainer.loggers:  # what was logged before must not be lost where the run is killed after
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.flush()
+                if not Path(logger.log_dir).is_dir():
+                    raise UserError(f"{logger.log_dir}: TensorBoard's folder is gone; what was logged there is lost")
         self._check(trainer)
         durable.keep(self.last, self.previous)
         self._save(trainer, self.last)

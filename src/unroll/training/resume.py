@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +57,10 @@ def find_start(run_dir: Path, changes: Mapping[str, Any], console: Console) -> S
 
     Raises:
         CheckpointError: neither can be used, or they are another major version's.
-        ConfigError: a setting is not what it was, and what was computed depends on it.
+        ConfigError: the run is complete, or a setting is not what it was, and what was computed depends on it.
     """
+    if _is_complete(run_dir):
+        raise ConfigError(f"the run in {run_dir} is complete; there is nothing left to go on with")
     folder = run_dir / "checkpoints"
     durable.clear(folder)
     durable.clear(run_dir)
@@ -85,6 +88,14 @@ def find_start(run_dir: Path, changes: Mapping[str, Any], console: Console) -> S
         vocabulary=content["vocabulary"],
         data=content["data"],
     )
+
+
+def _is_complete(run_dir: Path) -> bool:
+    try:
+        summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(summary, dict) and summary.get("status") == "completed"
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -7,8 +7,10 @@ import json
 import logging
 import math
 import sys
+import threading
 import traceback
 import warnings
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,19 +95,30 @@ def train(config: AnyConfig, console: Console | None = None, start: Start | None
         status = "interrupted"
         raise
     except Exception as error:
-        write_text(run_dir / "error.log", traceback.format_exc())
+        log = run_dir / "error.log"
+        with suppress(OSError):  # the disk may be full, and that may be what the error says
+            write_text(log, traceback.format_exc())
+        if isinstance(error, OSError):
+            raise UserError(_unwritable(error, run)) from error
         if isinstance(error, Diverged):
             kept = run.checkpoints.last
             raise Diverged(f"{error}; {kept if kept.exists() else 'no checkpoint'} was saved before") from error
         if isinstance(error, UserError):
             raise
         reason = str(error).splitlines()[0] if str(error) else "no message"
-        raise UserError(f"training failed ({type(error).__name__}: {reason}); see {run_dir / 'error.log'}") from error
+        raise UserError(f"training failed ({type(error).__name__}: {reason}); see {log}") from error
     finally:
         summary = run.summary(status)
-        write_text(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
+        with nullcontext() if status == "completed" else suppress(OSError):
+            write_text(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
     print_summary(summary, run_dir, console)
     return summary
+
+
+def _unwritable(error: OSError, run: Run) -> str:
+    kept = run.checkpoints.last
+    then = f"then go on from {kept} by resume={run.run_dir}" if kept.exists() else "no checkpoint was saved"
+    return f"{error.filename or run.run_dir}: {error.strerror or error}; make room or give permission; {then}"
 
 
 def load_data(config: AnyConfig) -> AnyData:
@@ -131,7 +144,7 @@ class Run:
     def __init__(
         self, config: AnyConfig, data: AnyData, run_dir: Path, console: Console, start: Start | None = None
     ) -> None:
-        self.config, self.data, self.console, self.start = config, data, console, start
+        self.config, self.data, self.run_dir, self.console, self.start = config, data, run_dir, console, start
         self.metrics: dict[str, float] = {}
         self.throughput = Throughput(config.trainer.log_every_n_steps)
         self.module = build_task(config, data)
@@ -233,6 +246,13 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _NOISE:
         warnings.filterwarnings("ignore", message)
+    threading.excepthook = _in_a_thread
+
+
+def _in_a_thread(error: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread, where it can't write, ends; the error is raised again where the run can answer it."""
+    if not isinstance(error.exc_value, OSError):
+        threading.__excepthook__(error)
 
 
 def _check_unused(run_dir: Path) -> None:

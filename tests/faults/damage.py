@@ -1,0 +1,144 @@
+"""Files in which bits have flipped, or of which a part is missing, is twice there, or is something else."""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import random
+import shutil
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.faults.outcome import Outcome
+from unroll import checkpoint
+from unroll.corpora.files import TextFile, read_rows
+from unroll.errors import CheckpointError
+from unroll.text.tokenized import cached, tokenize
+
+
+def damaged(content: bytes, chance: random.Random) -> bytes:
+    """Return the bytes with one thing wrong."""
+    place, kind = chance.randrange(len(content)), chance.randrange(5)
+    if kind == 0:
+        return content[:place]
+    if kind == 1:
+        return content[:place] + bytes([content[place] ^ 1 << chance.randrange(8)]) + content[place + 1 :]
+    length = chance.randrange(1, 200)
+    if kind == 2:
+        other = chance.randbytes(length)
+        return content[:place] + other + content[place + length :]
+    if kind == 3:
+        return content[:place] + content[place + length :] if place + length < len(content) else content[:-1]
+    return content[:place] + content[place : place + length] + content[place:]
+
+
+def checkpoints(folder: Path, count: int, good: Path, seed: int = 0) -> Outcome:
+    """A damaged checkpoint is refused, and none other is taken for it."""
+    outcome, chance = Outcome("damaged checkpoints"), random.Random(seed)
+    content, path = good.read_bytes(), folder / "damaged.ckpt"
+    for number in range(count):
+        path.write_bytes(damaged(content, chance))
+        with outcome.trial(f"checkpoint {number}"):
+            checkpoint.load(path)
+            outcome.lost.append(f"checkpoint {number} was loaded")
+    return outcome
+
+
+def fallbacks(folder: Path, count: int, run_dir: Path, seed: int = 0) -> Outcome:
+    """Where `last.ckpt` is damaged, the one before it is found."""
+    from rich.console import Console
+
+    from unroll.training.resume import find_start
+
+    outcome, chance = Outcome("damaged last.ckpt, gone on with"), random.Random(seed)
+    copy = folder / "copy"
+    shutil.copytree(run_dir, copy)
+    (copy / "summary.json").unlink(missing_ok=True)
+    last = copy / "checkpoints" / "last.ckpt"
+    content = last.read_bytes()
+    shutil.copy(copy / "checkpoints" / "best.ckpt", copy / "checkpoints" / "previous.ckpt")
+    for number in range(count):
+        last.write_bytes(damaged(content, chance))
+        screen = StringIO()
+        outcome.tried += 1
+        try:
+            found = find_start(copy, {}, Console(file=screen))
+        except CheckpointError as error:
+            outcome.lost.append(f"{number}: {error}")
+            continue
+        if found.path.name != "previous.ckpt" or "damaged" not in screen.getvalue():
+            outcome.lost.append(f"{number}: {found.path} was taken")
+    return outcome
+
+
+def caches(folder: Path, count: int, seed: int = 0) -> Outcome:
+    """A damaged cache of tokens is made anew."""
+    outcome, chance, path = Outcome("damaged token caches"), random.Random(seed), folder / "tokens.arrow"
+    rows = [("a superb film", 1), ("dull and boring", 0)] * 20
+
+    def build() -> Any:
+        return tokenize(rows, "basic_english")
+
+    expected = cached(path, build)
+    content = path.read_bytes()
+    for number in range(count):
+        path.write_bytes(damaged(content, chance))
+        with outcome.trial(f"cache {number}"), redirect_stderr(StringIO()):
+            found = cached(path, build)
+            if found.fingerprint != expected.fingerprint or found.tokens.tolist() != expected.tokens.tolist():
+                outcome.lost.append(f"cache {number} was believed")
+    return outcome
+
+
+def tables(folder: Path, count: int, suffix: str, seed: int = 0) -> Outcome:
+    """A damaged table is refused in one line, or read: it has no checksum, and a letter may have become another."""
+    outcome = Outcome(f"damaged {suffix} files")
+    process = multiprocessing.get_context("fork")
+    answers = process.SimpleQueue()
+    child = process.Process(target=_read_damaged, args=(folder, count, suffix, seed, answers))
+    child.start()
+    found: Outcome = answers.get() if _waited(child, answers) else outcome
+    child.join()
+    if child.exitcode:  # Arrow has crashed
+        found.lost.append(f"a reader's process ended with {child.exitcode}")
+    return found
+
+
+def _waited(child: Any, answers: Any) -> bool:
+    while answers.empty() and child.exitcode is None:
+        child.join(0.1)
+    return not answers.empty()
+
+
+def _read_damaged(folder: Path, count: int, suffix: str, seed: int, answers: Any) -> None:
+    outcome, chance = Outcome(f"damaged {suffix} files"), random.Random(seed)
+    path = folder / f"table.{suffix}"
+    _WRITERS[suffix](path)
+    content = path.read_bytes()
+    for number in range(count):
+        path.write_bytes(damaged(content, chance))
+        with outcome.trial(f"{suffix} {number}"):
+            list(read_rows(TextFile(path)))
+            outcome.note("read")
+    answers.put(outcome)
+
+
+def _write_parquet(path: Path) -> None:
+    texts = [f"review number {number}, superb" for number in range(200)]
+    pq.write_table(pa.table({"text": texts, "label": [number % 2 for number in range(200)]}), path)
+
+
+def _write_csv(path: Path) -> None:
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["text", "label"])
+        rows.writerows([f'review "{number}", superb', number % 2] for number in range(200))
+
+
+_WRITERS: dict[str, Callable[[Path], None]] = {"parquet": _write_parquet, "csv": _write_csv}

@@ -1,0 +1,14 @@
+"""The short form of the fault drill; the long one is `make drill`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.faults.drill import SHORT, drill
+
+
+def test_nothing_is_lost(tmp_path: Path) -> None:
+    outcomes = list(drill(tmp_path, SHORT))
+    assert [what for outcome in outcomes for what in outcome.lost] == []
+    assert len(outcomes) == 18
+    assert all(outcome.tried for outcome in outcomes)
