@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,14 @@ def test_other_content_and_another_format_are_refused(tmp_path: Path) -> None:
     assert "it holds a list" in refused(path)
     sealed(path, CONTENT | {"format": checkpoint.FORMAT + 1})
     assert "upgrade unroll" in refused(path)
+
+
+def test_a_compressed_file_is_refused(tmp_path: Path) -> None:
+    """A few bytes of it could become more than there is memory for."""
+    buffer, packed = io.BytesIO(), io.BytesIO()
+    torch.save(CONTENT, buffer)
+    with zipfile.ZipFile(buffer) as plain, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in plain.namelist():
+            archive.writestr(name, plain.read(name))
+    assert torch.load(io.BytesIO(packed.getvalue()), weights_only=True)["task"] == "imdb"  # torch would read it
+    assert "damaged" in refused(sealed(tmp_path / "model.ckpt", packed.getvalue()))

@@ -113,3 +113,13 @@ def test_the_python_examples_run(shell: Shell) -> None:
     names: dict[str, object] = {}
     for block in [*blocks(README, "python"), *blocks(ROOT / "docs" / "recurrence.md", "python")]:
         exec(in_this_folder(block), names)
+
+
+def test_tensorboard_is_bound_to_this_machine_wherever_it_is_shown() -> None:
+    shown = 0
+    for path in [README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "src").rglob("*.py")]:
+        for line in path.read_text().splitlines():
+            if "tensorboard --" in line:
+                assert "--host 127.0.0.1" in line, path
+                shown += 1
+    assert shown >= 2

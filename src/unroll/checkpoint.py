@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
@@ -71,7 +72,7 @@ def load(path: Path) -> dict[str, Any]:
     foreign = f"{path}: damaged, or not a checkpoint of unroll; nothing in it was run"
     try:
         with path.open("rb") as file:
-            whole = _is_whole(file)
+            whole = _is_whole(file) and _is_plain(file)
         content = torch.load(path, map_location="cpu", weights_only=True) if whole else None
     except FileNotFoundError:
         raise CheckpointError(
@@ -104,3 +105,9 @@ def _is_whole(file: BinaryIO) -> bool:
         digest.update(part)
         left -= len(part)
     return left == 0 and file.read() == _MARK + digest.hexdigest().encode()
+
+
+def _is_plain(file: BinaryIO) -> bool:
+    """Return whether a file is a zip archive of entries as large as they claim to be, none of them compressed."""
+    with zipfile.ZipFile(file) as archive:
+        return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())

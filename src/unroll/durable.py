@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,10 +47,13 @@ def keep(path: Path, as_: Path) -> None:
         os.replace(temporary, as_)
 
 
-def clear(folder: Path) -> None:
-    """Delete the temporary files that a killed process has left in a folder which no other process writes to."""
+def clear(folder: Path, seconds: float = 3600) -> None:
+    """Delete the temporary files that killed processes have left in a folder: those older than so many seconds, where
+    another process may be writing."""
     for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime >= seconds:
+                path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

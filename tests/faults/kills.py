@@ -126,7 +126,7 @@ def kill(task: str, folder: Path, kills: int, seed: int = 0) -> Outcome:
     """Kill runs of a task so many times, each at a random moment; compare each that ends with one left alone."""
     outcome, moments, number = Outcome(f"kill -9, {task}"), random.Random(seed), 0
     values = settings(task, folder)
-    warm = _SERVER.Process(target=print, args=("",))  # starting the server takes long
+    warm = _SERVER.Process(target=int)  # starting the server takes long
     warm.start()
     warm.join()
     began = time.monotonic()

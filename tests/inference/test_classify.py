@@ -143,9 +143,29 @@ def test_labels_that_the_model_does_not_know_and_another_corpus_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=r"row 1 has the label 'good'; the labels are negative, positive"):
         evaluate(model, reviews / "test.csv", "test")
+    (tmp_path / "cache").mkdir()
     config = content(data={"path": str(reviews), "folder": str(tmp_path)})["config"]
     with pytest.raises(DataError, match="not the one that the model was trained on"):
         evaluate(load(saved(tmp_path, config=config)), None, "test")
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        torch.zeros(1).expand(10, 8),  # a few bytes that claim to be many
+        torch.zeros(10, 8).to_sparse(),
+        torch.zeros(10, 8, dtype=torch.int64),
+        torch.zeros(10, 9)[:, :8],
+    ],
+    ids=["view", "sparse", "integers", "gaps"],
+)
+def test_weights_that_are_no_plain_arrays_are_refused(tmp_path: Path, weight: torch.Tensor) -> None:
+    changed = content()
+    changed["state_dict"]["model.embedding.weight"] = weight
+    path = tmp_path / "model.ckpt"
+    checkpoint.save(changed, path)
+    with pytest.raises(CheckpointError, match=r"embedding.weight is not an array of floating-point numbers"):
+        load(path)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +176,8 @@ def test_labels_that_the_model_does_not_know_and_another_corpus_are_refused(
         ({"vocabulary": ["a", "b"]}, "a vocabulary begins with"),
         ({"vocabulary": ["<pad>", "<unk>"]}, "embedding.weight is (10, 8), not (2, 8)"),
         ({"labels": ["one", "two", "three"]}, "head.0"),
+        ({"labels": ["one", 2]}, "'labels' holds something that is no string"),
+        ({"vocabulary": ["<pad>", "<unk>", 3]}, "'vocabulary' holds something that is no string"),
         ({"state_dict": {}}, "is missing"),
         ({"state_dict": {"model.extra": torch.zeros(1)}}, "is missing"),
     ],

@@ -24,6 +24,8 @@ from tests.training.test_run import events
 from unroll import checkpoint
 from unroll.config import to_dict
 from unroll.errors import CheckpointError, ConfigError, Interrupted, UserError
+from unroll.inference.evaluate import evaluate
+from unroll.inference.load import load
 from unroll.training.resume import find_start
 from unroll.training.run import Run, train
 
@@ -352,6 +354,19 @@ def test_a_lost_tensorboard_folder_ends_the_run_in_one_line(
     assert "\n" not in str(error)
     assert checkpoint.load(tmp_path / "cut/checkpoints/last.ckpt")["global_step"] == 5
     go_on(tmp_path / "cut")
+
+
+def test_a_strangers_checkpoint_does_not_choose_where_data_lands(cut: Path, tmp_path: Path) -> None:
+    path = cut / "checkpoints/last.ckpt"
+    content = checkpoint.load(path)
+    content["config"]["data"]["folder"] = str(tmp_path / "elsewhere")
+    checkpoint.save(content, path)
+    with pytest.raises(ConfigError, match="elsewhere, outside of the current folder"):
+        go_on(cut)
+    with pytest.raises(ConfigError, match="elsewhere, outside of the current folder"):
+        evaluate(load(path), None, "val")
+    assert not (tmp_path / "elsewhere").exists()
+    go_on(cut, **{"data.folder": str(tmp_path / "data")})
 
 
 def test_a_complete_run_is_left_alone(cut: Path) -> None:

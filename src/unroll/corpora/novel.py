@@ -13,7 +13,7 @@ from pathlib import Path
 from unroll.corpora.files import read_rows
 from unroll.corpora.imdb import find_corpus, within
 from unroll.corpora.tables import reading
-from unroll.durable import replacing
+from unroll.durable import clear, replacing
 from unroll.errors import ConfigError, DataError
 
 SOURCES = ("auto", "local", "download", "embedded")
@@ -154,6 +154,7 @@ def _download(file: Path) -> tuple[str, tuple[str, ...]]:
         content = _fetch()
         if _between_marks(_decoded(content, "what came")[0], "what came") is None:
             raise DataError("what came is not a book of Project Gutenberg's")
+        clear(file.parent)
         with replacing(file) as stream:
             stream.write(content)
     except Exception as error:  # the resolver's, TLS's, the server's, the disk's: all the same

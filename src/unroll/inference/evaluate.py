@@ -11,7 +11,7 @@ from unroll.corpora.novel import read_text
 from unroll.errors import ConfigError, DataError
 from unroll.inference.classify import LoadedClassifier
 from unroll.inference.generate import LoadedLanguageModel
-from unroll.inference.load import load
+from unroll.inference.load import check_folder, load
 from unroll.inference.score import gradient_rms, score, score_dynamically
 from unroll.text import characters
 
@@ -58,6 +58,7 @@ def _text(model: LoadedLanguageModel, path: Path | None, split: str) -> Any:
         return characters.encode(text, model.vocabulary)
     from unroll.tasks.novel_data import NovelData
 
+    check_folder(model.config.data.folder, "name the data with --data PATH")
     data = NovelData(model.config.data, model.config.tbptt, model.config.seed)
     _check_corpus(data, model)
     return data.val if split == "val" else data.test
@@ -71,6 +72,7 @@ def _evaluate_classifier(model: LoadedClassifier, path: Path | None, split: str)
         rows: list[Row] = list(read_rows(file))
         labels = label_ids([row.label for row in rows], model.labels, file.path)
         return model.evaluate((row.text for row in rows), labels.tolist())
+    check_folder(model.config.data.folder, "name the data with --data PATH")
     data = ClassificationData(model.config.data, model.config.seed)
     _check_corpus(data, model)
     return model.evaluate_documents(data.val if split == "val" else data.test)

@@ -52,6 +52,18 @@ def load_language_model(path: str | Path) -> LoadedLanguageModel:
     return model
 
 
+def check_folder(folder: str, remedy: str) -> None:
+    """Check that the folder for downloads and caches that a checkpoint names is in the current one, or has been used as
+    one before: whoever made a checkpoint does not choose where files land.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    place = Path(folder)
+    if not place.resolve().is_relative_to(Path.cwd()) and not (place / "cache").is_dir():
+        raise ConfigError(f"the checkpoint keeps its data in {folder}, outside of the current folder; {remedy}")
+
+
 def _assemble(content: dict[str, Any]) -> LoadedClassifier | LoadedLanguageModel:
     for entry in ("vocabulary", "labels"):
         if not all(isinstance(name, str) for name in content[entry]):

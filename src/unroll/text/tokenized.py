@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from unroll.durable import replacing
+from unroll.durable import clear, replacing
 from unroll.text.tokenizers import get_tokenizer
 
 FORMAT = 2  # raise it when what `tokenize` gives for the same text changes: old caches are then left aside
@@ -78,6 +78,7 @@ def cached(path: Path, build: Callable[[], TokenizedCorpus]) -> TokenizedCorpus:
     except (OSError, ValueError) as error:
         print(f"The cache {path} is damaged ({error}); it is made anew.", file=sys.stderr)
     corpus = build()
+    clear(path.parent)
     _write(corpus, path)
     return corpus
 

@@ -17,6 +17,7 @@ import unroll
 from unroll import checkpoint, durable
 from unroll.config import ClassificationConfig, LanguageModelingConfig, from_dict, to_dict
 from unroll.errors import CheckpointError, ConfigError
+from unroll.inference.load import check_folder
 from unroll.tasks.data import ClassificationData
 from unroll.tasks.novel_data import NovelData
 
@@ -62,8 +63,8 @@ def find_start(run_dir: Path, changes: Mapping[str, Any], console: Console) -> S
     if _is_complete(run_dir):
         raise ConfigError(f"the run in {run_dir} is complete; there is nothing left to go on with")
     folder = run_dir / "checkpoints"
-    durable.clear(folder)
-    durable.clear(run_dir)
+    for place in (run_dir, folder):
+        durable.clear(place, seconds=0)
     path = folder / "last.ckpt"
     try:
         content = _load(path)
@@ -79,10 +80,12 @@ def find_start(run_dir: Path, changes: Mapping[str, Any], console: Console) -> S
             f"{path}: was saved by unroll {theirs}, and this is {unroll.__version__}; go on with that version, or "
             "start a new run"
         )
-    position = content["position"]
+    position, config = content["position"], _changed(from_dict(content["config"]), run_dir, changes)
+    if "data.folder" not in changes:
+        check_folder(config.data.folder, "give it anew, as in data.folder=data")
     return Start(
         path=path,
-        config=_changed(from_dict(content["config"]), run_dir, changes),
+        config=config,
         position=(position["epoch"], position["batch"]),
         step=content["global_step"],
         vocabulary=content["vocabulary"],
