@@ -171,5 +171,6 @@ def inspect(run_dir: Path, outcome: Outcome) -> None:
             checkpoint.load(path)
         except CheckpointError as error:
             outcome.lost.append(str(error))
-    if "Traceback" in Path(f"{run_dir}.log").read_text():
+    log = Path(f"{run_dir}.log")  # not there where the process had hardly begun
+    if log.exists() and "Traceback" in log.read_text():
         outcome.lost.append(f"{run_dir}: a traceback on the screen")
