@@ -24,7 +24,7 @@ TABLES: dict[str, tuple[list[str], str, int]] = {
     "imdb": (["experiment=textbook_imdb"], "tokens/s", 60),
     "charlm": (["experiment=textbook_charlm"], "characters/s", 40),
     "generate": (["experiment=textbook_charlm"], "characters/s", 500),
-    "diagnostics": ([], "", -1),
+    "overhead": ([], "", -1),
 }
 
 
@@ -34,7 +34,7 @@ def main() -> None:
         "table",
         choices=TABLES,
         help="imdb, charlm: training of the textbook's sentiment model, its language model; generate: writing text; "
-        "diagnostics: what they take of a run's time",
+        "overhead: what diagnostics, saving and the loader take of a run's time",
     )
     parser.add_argument("--steps", type=int, help="batches, or characters, that each way takes in a round")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that are counted (default: 5)")
@@ -52,7 +52,7 @@ def main() -> None:
     config = from_dict(OmegaConf.to_container(values))
     if isinstance(config, LanguageModelingConfig):
         openmp.for_full_windows()
-    if arguments.table == "diagnostics":
+    if arguments.table == "overhead":
         from unroll.benchmarks.overhead import overhead
 
         config.trainer.max_steps = steps
@@ -75,6 +75,7 @@ def show(rows: list[dict[str, Any]], as_json: bool, unit: str = "") -> None:
             print(json.dumps(row))
         return
     forms = {
+        "hook": ("hook", "{}"),
         "per_second": (unit, "{:,}"),
         "of_first": ("of the first", "{:.1f} ×"),
         "of_second": ("of the second", "{:.2f} ×"),
@@ -84,7 +85,7 @@ def show(rows: list[dict[str, Any]], as_json: bool, unit: str = "") -> None:
     }
     name, *columns = rows[0]
     table = Table(name, *(forms[column][0] for column in columns), box=None, padding=(0, 2, 0, 0))
-    for column in table.columns[1:]:
+    for column in table.columns[2 if "hook" in columns else 1 :]:
         column.justify = "right"
     for row in rows:
         table.add_row(row[name], *(forms[column][1].format(row[column]) for column in columns))

@@ -214,5 +214,7 @@ def test_sigterm_saves_and_exits_with_143(reviews: Path, tmp_path: Path) -> None
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
-    assert re.fullmatch(r"error: stopped by SIGTERM; the run is saved in run/checkpoints/last\.ckpt\n", err)
+    assert re.fullmatch(
+        r"error: stopped by SIGTERM; the run is saved in run/checkpoints/last\.ckpt; go on .* resume=run\n", err
+    )
     assert json.loads((tmp_path / "run/summary.json").read_text())["status"] == "interrupted"

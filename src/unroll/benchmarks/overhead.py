@@ -1,4 +1,4 @@
-"""What the diagnostics take of a run's time, by the clock of Lightning's profiler."""
+"""What diagnostics, saving and the loader take of a run's time, by the clock of Lightning's profiler."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from rich.console import Console
 from unroll.config import ClassificationConfig, LanguageModelingConfig
 from unroll.training.run import Run, load_data, quiet
 
-# Where the time of the diagnostics is spent: what the profiler calls it.
-_OURS = (
-    "[Callback]Recurrence.",
-    "[LightningModule]Classification.on_before_backward",
-    "[LightningModule]LanguageModeling.on_before_backward",
-)
+# What the profiler calls the places where each spends its time.
+_PARTS = {
+    "diagnostics": ("[Callback]Recurrence.", "[LightningModule]"),
+    "saving": ("[Callback]Checkpoints.",),
+    "loader": ("[_TrainingEpochLoop].train_dataloader_next",),
+}
+_OF_THE_MODULE = ".on_before_backward"  # the check for a loss that is not finite; its other hooks are the training
 
 
 def overhead(config: ClassificationConfig | LanguageModelingConfig) -> list[dict[str, Any]]:
     """Train once, validation included, and take the time.
 
     Returns:
-        A row for each hook of `unroll.training.recurrence` and of the check for numbers that are not finite: `hook`,
-        its `calls`, `milliseconds` each, and their `share` of the run's seconds; and a last one for them all.
+        A row for each hook of the diagnostics, of saving, and of the loader: `part`, the `hook`, its `calls`,
+        `milliseconds` each, and their `share` of the run's seconds; and after them one for each part together. Saving
+        and the loader count whole, not only what makes them durable and resumable.
     """
     quiet()
     config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, profiler="simple"))
@@ -38,15 +40,24 @@ def overhead(config: ClassificationConfig | LanguageModelingConfig) -> list[dict
     assert isinstance(profiler, SimpleProfiler)
     taken = profiler.recorded_durations
     whole = sum(taken["run_training_epoch"])
-    ours = {name: taken[name] for name in taken if name.startswith(_OURS) and sum(taken[name]) > 1e-4 * whole}
-    rows = [
-        {
-            "hook": name.partition("]")[2],
-            "calls": len(seconds),
-            "milliseconds": round(1e3 * sum(seconds) / len(seconds), 3),
-            "share": sum(seconds) / whole,
+    rows, sums = [], []
+    for part, names in _PARTS.items():
+        ours = {
+            name: seconds
+            for name, seconds in taken.items()
+            if name.startswith(names) and (not name.startswith("[LightningModule]") or name.endswith(_OF_THE_MODULE))
         }
-        for name, seconds in ours.items()
-    ]
-    share = sum(sum(taken[name]) for name in taken if name.startswith(_OURS)) / whole
-    return [*rows, {"hook": "together", "calls": 1, "milliseconds": round(1e3 * share * whole, 3), "share": share}]
+        rows += [_row(part, name.partition("]")[2].lstrip("."), ours[name], whole) for name in ours]
+        sums.append(_row(part, "together", [sum(map(sum, ours.values()))], whole))
+    return [row for row in rows if row["share"] > 1e-4] + sums
+
+
+def _row(part: str, hook: str, seconds: list[float], whole: float) -> dict[str, Any]:
+    milliseconds = round(1e3 * sum(seconds) / len(seconds), 3)
+    return {
+        "part": part,
+        "hook": hook,
+        "calls": len(seconds),
+        "milliseconds": milliseconds,
+        "share": sum(seconds) / whole,
+    }

@@ -95,7 +95,8 @@ class Checkpoints(Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         if self._is_best(metrics):
             self.best_metrics = metrics
-            self._save(trainer, self.best)
+            _check(trainer)
+            trainer.save_checkpoint(self.best)
 
     def _is_best(self, metrics: dict[str, float]) -> bool:
         """A figure that is no number is never the best."""
@@ -120,20 +121,9 @@ class Checkpoints(Callback):
                 logger.experiment.flush()
                 if not Path(logger.log_dir).is_dir():
                     raise UserError(f"{logger.log_dir}: TensorBoard's folder is gone; what was logged there is lost")
-        self._check(trainer)
+        _check(trainer)
         durable.keep(self.last, self.previous)
-        self._save(trainer, self.last)
-
-    def _save(self, trainer: Trainer, path: Path) -> None:
-        self._check(trainer)
-        trainer.save_checkpoint(path)
-
-    def _check(self, trainer: Trainer) -> None:
-        if not all_finite(trainer.lightning_module.parameters()):
-            raise Diverged(
-                f"training diverged: a weight is not finite after step {trainer.global_step}; lower "
-                "optimizer.learning_rate"
-            )
+        trainer.save_checkpoint(self.last)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
@@ -170,3 +160,10 @@ class Checkpoints(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_metrics = state_dict["best_metrics"]
+
+
+def _check(trainer: Trainer) -> None:
+    if not all_finite(trainer.lightning_module.parameters()):
+        raise Diverged(
+            f"training diverged: a weight is not finite after step {trainer.global_step}; lower optimizer.learning_rate"
+        )

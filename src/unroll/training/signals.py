@@ -62,7 +62,11 @@ class StopOnSignal(Callback):
     def _stop(self) -> None:
         if self._received is not None:
             name = signal.Signals(self._received).name
-            raise Interrupted(f"stopped by {name}; the run is saved in {self.checkpoints.last}", self._received)
+            saved = self.checkpoints.last
+            raise Interrupted(
+                f"stopped by {name}; the run is saved in {saved}; go on with it by resume={saved.parent.parent}",
+                self._received,
+            )
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._restore()
