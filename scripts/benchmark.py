@@ -8,14 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from unroll import cli, openmp
-from unroll.config import SCHEMAS, LanguageModelingConfig, from_dict
+from unroll.compose import compose
+from unroll.config import LanguageModelingConfig
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -45,11 +43,7 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     recipe, unit, steps = TABLES[arguments.table]
     steps = arguments.steps or steps
-    for task, schema in SCHEMAS.items():
-        ConfigStore.instance().store(group="schema", name=task, node=schema)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        values = compose("train", [*recipe, *arguments.settings])
-    config = from_dict(OmegaConf.to_container(values))
+    config = compose(CONF, [*recipe, *arguments.settings])
     if isinstance(config, LanguageModelingConfig):
         openmp.for_full_windows()
     if arguments.table == "overhead":

@@ -9,16 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
 from unroll import cli
-from unroll.config import SCHEMAS, ClassificationConfig, LanguageModelingConfig, from_dict
+from unroll.compose import compose
+from unroll.config import ClassificationConfig, LanguageModelingConfig
 from unroll.corpora.novel import read_text
 from unroll.durable import replacing
 from unroll.errors import ConfigError, UserError
@@ -101,14 +97,11 @@ def write_png(figure: Figure, path: Path) -> None:
 
 
 def _config(settings: str) -> ClassificationConfig | LanguageModelingConfig:
-    for task, schema in SCHEMAS.items():
-        ConfigStore.instance().store(group="schema", name=task, node=schema)
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            values = compose("train", shlex.split(settings))
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(f"can't read the settings '{settings}': {' '.join(str(error).split())}") from error
-    return from_dict(OmegaConf.to_container(values))
+        words = shlex.split(settings)
+    except ValueError as error:
+        raise ConfigError(f"can't read the settings '{settings}': {error}; close the quotes") from error
+    return compose(CONF, words)
 
 
 def textbook(arguments: argparse.Namespace) -> None:

@@ -5,31 +5,30 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
+import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from unroll import cli, openmp
-from unroll.config import SCHEMAS, LanguageModelingConfig, from_dict, unknown_key
+from unroll.compose import as_config_error, register
+from unroll.config import SCHEMAS, LanguageModelingConfig, from_dict
 from unroll.errors import ConfigError
 
-os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to `main` instead of being printed by Hydra
-for task, schema in SCHEMAS.items():
-    ConfigStore.instance().store(group="schema", name=task, node=schema)
+register()
+begun = False  # whether settings have been read, and a run with them begun
 
 
 def train(values: DictConfig) -> None:
     config, start = from_dict(OmegaConf.to_container(values, resolve=True)), None
     if config.resume is not None:
+        if is_language_model(Path(config.resume)):
+            openmp.for_full_windows()  # before torch is loaded, which reading the checkpoint does
         from unroll.training.resume import find_start
 
         start = find_start(Path(config.resume), changes(values), Console(soft_wrap=True))
@@ -40,6 +39,15 @@ def train(values: DictConfig) -> None:
     from unroll.training.run import train
 
     train(config, start=start)
+
+
+def is_language_model(run_dir: Path) -> bool:
+    """Return what a run's config.yaml says; of one that can't be read, False: it only costs time."""
+    try:
+        values = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    return isinstance(values, dict) and SCHEMAS.get(str(values.get("task"))) is LanguageModelingConfig
 
 
 def changes(values: DictConfig) -> dict[str, Any]:
@@ -59,6 +67,8 @@ def changes(values: DictConfig) -> dict[str, Any]:
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 def job(values: DictConfig) -> None:
     """One run; with `--multirun`, one of several. It exits here on failure, before Hydra prints of it."""
+    global begun
+    begun = True
     if code := cli.run(lambda: train(values)):
         sys.exit(code)
 
@@ -66,24 +76,10 @@ def job(values: DictConfig) -> None:
 def main() -> None:
     try:
         job()
-    except (HydraException, OmegaConfBaseException) as error:
-        raise _as_config_error(error) from error
-
-
-def _as_config_error(error: Exception) -> ConfigError:
-    """Hydra's message in one line, with the nearest setting where a key does not exist."""
-    cause: BaseException | None = error
-    while cause is not None:
-        key = getattr(cause, "full_key", None)
-        if key and type(cause).__name__ in ("ConfigAttributeError", "ConfigKeyError"):
-            return unknown_key(key)
-        cause = cause.__cause__
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, choice = error.missing_cfg_file.partition("/")
-        return ConfigError(f"there is no {group}={choice}; there are {', '.join(sorted(error.options))}")
-    if isinstance(error, OverrideParseException):
-        return ConfigError(f"can't read '{error.override}'; write key=value, with quotes around what is not one word")
-    return ConfigError(" ".join(str(error).split()))
+    except Exception as error:
+        if begun:
+            raise
+        raise as_config_error(error) from error
 
 
 if __name__ == "__main__":

@@ -203,6 +203,8 @@ def from_dict(values: Mapping[str, Any]) -> ClassificationConfig | LanguageModel
             together; the message says what to write instead.
     """
     task = values.get("task", "imdb")
+    if task is None:
+        raise ConfigError(f"task=null: must be one of {', '.join(SCHEMAS)}")
     knobs.check_range(Config.__dataclass_fields__["task"].metadata, task, "task")
     config: ClassificationConfig | LanguageModelingConfig = knobs.build(SCHEMAS[task], values)
     rules = _shared_rules(config)

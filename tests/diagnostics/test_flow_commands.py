@@ -93,6 +93,7 @@ def test_the_language_models_loss_is_that_of_the_next_character(shell: Shell) ->
         ([NOVEL, "--text", "too short"], 1, "the text has 9 characters, and 101 are needed"),
         (["task=mysterious_island encoder.cell=lsmt", "--text", TEXT], 2, "did you mean encoder.cell=lstm?"),
         (["task=mysterious_island encoder=lsmt", "--text", TEXT], 2, "lsmt"),
+        (["task='imdb", "--text", TEXT], 2, "No closing quotation"),
         (["none.ckpt", "--text", TEXT], 1, "there is no such checkpoint"),
         ([NOVEL, "--text", TEXT, "--lags", "0"], 2, "--lags 0: must be at least 1"),
         ([NOVEL, "--text", TEXT, "--window", "0"], 2, "--window 0: must be at least 1"),

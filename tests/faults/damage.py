@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.faults.outcome import Outcome
+from tests.scripts import ROOT
 from unroll import checkpoint
+from unroll.compose import compose
 from unroll.corpora.files import TextFile, read_rows
 from unroll.errors import CheckpointError
 from unroll.text.tokenized import cached, tokenize
@@ -108,6 +110,22 @@ def tables(folder: Path, count: int, suffix: str, seed: int = 0) -> Outcome:
     if child.exitcode:  # Arrow has crashed
         found.lost.append(f"a reader's process ended with {child.exitcode}")
     return found
+
+
+def settings(folder: Path, count: int, seed: int = 0) -> Outcome:
+    """A damaged file of settings is refused in one line, or read: a digit may have become another."""
+    outcome, chance = Outcome("damaged settings files"), random.Random(seed)
+    shutil.copytree(ROOT / "conf", folder / "conf")
+    files = sorted((folder / "conf").rglob("*.yaml"))
+    for number in range(count):
+        path = chance.choice(files)
+        content = path.read_bytes()
+        path.write_bytes(damaged(content, chance))
+        with outcome.trial(f"settings {number}, {path.name}"):
+            compose(folder / "conf", ["task=mysterious_island", "encoder=gru"])
+            outcome.note("read")
+        path.write_bytes(content)
+    return outcome
 
 
 def _waited(child: Any, answers: Any) -> bool:

@@ -43,6 +43,7 @@ def drill(folder: Path, length: Length) -> Iterator[Outcome]:
     yield damage.checkpoints(folder, length.damaged, good["imdb"])
     yield damage.fallbacks(folder, length.damaged, runs["mysterious_island"])
     yield damage.caches(folder, length.damaged)
+    yield damage.settings(folder, length.damaged)
     for suffix in ("parquet", "csv"):
         yield damage.tables(folder, length.damaged, suffix)
     classifier, language_model = (unroll.load(good[task]) for task in TASKS)

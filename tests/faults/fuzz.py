@@ -26,7 +26,8 @@ _PIECES = rb"""text label , " 1 0 good { } "text": "label": null [ ] 1e999 \ud83
 PIECES = st.sampled_from(
     [*_PIECES, b"\n", b"\r\n", b"\xff", b"\x00", b"\xef\xbb\xbf", b" ", "é".encode(), "😀".encode()]
 )
-FILES = st.lists(PIECES, max_size=60).map(b"".join) | st.binary(max_size=300)
+HEADS = st.sampled_from([b"", b"text,label\n", b"text,label\nsuperb,1\n", b'{"text": "superb", "label": 1}\n'])
+FILES = st.tuples(HEADS, st.lists(PIECES, max_size=60).map(b"".join) | st.binary(max_size=300)).map(b"".join)
 
 KEYS = st.sampled_from(sorted({*keys(ClassificationConfig), *keys(LanguageModelingConfig), "no.such", "_target_", ""}))
 VALUES = st.recursive(
@@ -71,7 +72,7 @@ def texts(count: int, classifier: LoadedClassifier, language_model: LoadedLangua
 
     return [
         trials("fuzzed reviews", count, TEXTS | st.just("<script>alert(1)</script>"), ask),
-        trials("fuzzed prompts", count, TEXTS, go_on),
+        trials("fuzzed prompts", count, TEXTS | st.text("the sandicp", max_size=50), go_on),
         trials("fuzzed texts, explained", count, TEXTS, surprise),
     ]
 
