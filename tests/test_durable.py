@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unroll.durable import replacing, write_text
+from unroll.durable import clear, keep, replacing, write_text
 
 
 @pytest.mark.parametrize("fault", [ValueError("half-way"), KeyboardInterrupt(), SystemExit(1)])
@@ -99,3 +99,33 @@ def test_a_folder_that_is_a_file_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OSError, match="file"), replacing(tmp_path / "file" / "below"):
         pass
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_outlives_its_replacement_under_its_second_name(
+    tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    last, previous = tmp_path / "last", tmp_path / "previous"
+    keep(last, previous)
+    assert not previous.exists()
+    for content in ("first", "second", "third"):
+        keep(last, previous)
+        write_text(last, content)
+    assert (last.read_text(), previous.read_text()) == ("third", "second")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last", "previous"]
+
+
+def test_what_killed_processes_left_is_cleared_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".old.ckpt.x.tmp", ".new.ckpt.x.tmp", "kept.tmp", ".kept"):
+        (tmp_path / name).write_text("")
+    os.utime(tmp_path / ".old.ckpt.x.tmp", (0, 0))
+    clear(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".kept", ".new.ckpt.x.tmp", "kept.tmp"]
+    clear(tmp_path, seconds=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".kept", "kept.tmp"]
+    clear(tmp_path / "none")

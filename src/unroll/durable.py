@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -43,7 +44,10 @@ def keep(path: Path, as_: Path) -> None:
     if path.exists():
         temporary = as_.with_name(f".{as_.name}.tmp")
         temporary.unlink(missing_ok=True)
-        os.link(path, temporary)
+        try:
+            os.link(path, temporary)
+        except OSError:  # some file systems know one name a file
+            shutil.copyfile(path, temporary)
         os.replace(temporary, as_)
 
 
