@@ -28,5 +28,5 @@ lint: $(READY)  ## check style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-drill: $(READY)  ## kill, damage, fuzz and fill disks for a quarter of an hour; nothing may be lost
+drill: $(READY)  ## kill runs, damage files, fuzz inputs, fill disks (minutes); nothing may be lost
 	$(VENV)/bin/python -m tests.faults.drill

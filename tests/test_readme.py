@@ -104,10 +104,11 @@ def test_every_command_of_the_guide_runs_and_makes_its_picture(shell: Shell, mon
 
 def test_the_command_that_goes_on_with_a_run_is_as_the_page_on_reliability_shows_it(shell: Shell) -> None:
     write_reviews(Path("reviews.csv"), 200)
+    Path("any.txt").write_text("The island was silent. “Captain,” cried the sailor.\n" * 300)
     folder = "runs/imdb/2026-01-01_12-00-00"
     done = shell("train.py", "task=imdb", "data.path=reviews.csv", f"run_dir={folder}", *TRIAL)
     assert done.code == 0, done.err
-    assert run_all(ROOT / "docs" / "reliability.md", shell) == 1
+    assert run_all(ROOT / "docs" / "reliability.md", shell) == 3
 
 
 def test_every_make_target_and_file_named_is_there() -> None:

@@ -31,7 +31,7 @@ class Length:
     full: int  # disks of each task
 
 
-LONG, SHORT = Length(kills=30, damaged=200, fuzzed=1500, full=12), Length(kills=2, damaged=20, fuzzed=40, full=1)
+LONG, SHORT = Length(kills=30, damaged=200, fuzzed=1500, full=12), Length(kills=1, damaged=20, fuzzed=30, full=1)
 
 
 def drill(folder: Path, length: Length) -> Iterator[Outcome]:
@@ -63,6 +63,7 @@ def main() -> int:
     for column in table.columns[1:4]:
         column.justify = "right"
     console, lost, outcomes = Console(soft_wrap=True), [], []
+    console.width = max(console.width, 120)  # lines of figures do not fold
     with tempfile.TemporaryDirectory() as folder:
         for outcome in drill(Path(folder), LONG):
             console.print(f"{outcome.fault}: {outcome.survived:,} of {outcome.tried:,}", highlight=False)

@@ -35,10 +35,25 @@ def draw(flows: dict[str, Flow]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator
 
-    figure = Figure(figsize=(9, 3.6 + 1.1 * len(flows)), dpi=110, layout="constrained")
-    lines, *maps = figure.subplots(
-        1 + len(flows), 1, sharex=True, height_ratios=[3.2] + [1.0] * len(flows), squeeze=False
-    )[:, 0]
+    height = 3.6 + 1.1 * len(flows)
+    figure = Figure(figsize=(9, height), dpi=110)
+    # Placed by hand: to find a layout takes as long as to draw.
+    grid = figure.add_gridspec(
+        1 + len(flows),
+        2,
+        width_ratios=[50, 1],
+        height_ratios=[3.2] + [1.0] * len(flows),
+        left=0.09,
+        right=0.92,
+        top=1 - 0.35 / height,
+        bottom=0.55 / height,
+        hspace=0.35,
+        wspace=0.06,
+    )
+    lines = figure.add_subplot(grid[0, 0])
+    maps = [figure.add_subplot(grid[1 + row, 0], sharex=lines) for row in range(len(flows))]
+    for axes in (lines, *maps[:-1]):
+        axes.tick_params(labelbottom=False)
     for name, flow in flows.items():
         norms = flow.inputs.double().numpy()
         lines.plot(np.where(norms > 0, norms, np.nan), label=name)  # zero has no place on this scale
@@ -55,7 +70,8 @@ def draw(flows: dict[str, Flow]) -> Figure:
         image = axes.imshow(cells, aspect="auto", origin="lower", norm=scale, cmap="viridis")
         axes.set(ylabel="layer", yticks=range(len(norms)))
         axes.set_title(textwrap.fill(name, 120), fontsize=9, loc="left")
-    bar = figure.colorbar(image, ax=maps, label="norm, hidden state's gradient" if len(maps) > 1 else "norm")
+    label = "norm, hidden state's gradient" if len(maps) > 1 else "norm"
+    bar = figure.colorbar(image, cax=figure.add_subplot(grid[1:, 1]), label=label)
     for axis in (lines.yaxis, bar.ax.yaxis):
         axis.set_minor_locator(LogLocator(subs=(2, 5)))  # nine a decade take as long to draw as all the rest
     maps[-1].set(xlabel="lag (steps before the loss)")

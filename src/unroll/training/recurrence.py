@@ -21,7 +21,7 @@ from unroll.tasks.language_modeling import LanguageModeling
 from unroll.tasks.novel_data import NovelData
 
 LAGS = 100  # steps of validation text that gradients are followed back over
-STEPS = 50  # of them, those over which gates are looked at
+STEPS = 30  # of them, those over which gates are looked at
 
 
 class Recurrence(Callback):

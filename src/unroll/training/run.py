@@ -81,6 +81,7 @@ def train(config: AnyConfig, console: Console | None = None, start: Start | None
     if start is not None:
         check_data(start, data)
         data.position = start.position
+        (run_dir / "error.log").unlink(missing_ok=True)  # of what ended it before
         console.print(f"going on from step {start.step:,} ({start.path})", highlight=False, markup=False)
     try:
         run = Run(config, data, run_dir, console, start)
