@@ -5,7 +5,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint drill
+.PHONY: help setup train test lint drill benchmark
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,3 +30,7 @@ lint: $(READY)  ## check style and types
 
 drill: $(READY)  ## kill runs, damage files, fuzz inputs, fill disks (minutes); nothing may be lost
 	$(VENV)/bin/python -m tests.faults.drill
+
+benchmark: $(READY)  ## measure speed: tables, JSON and pictures in runs/benchmarks (half an hour)
+	for table in imdb charlm encoders inference startup scaling overhead; do \
+	  $(VENV)/bin/python scripts/benchmark.py $$table $(ARGS) || exit; done

@@ -1,89 +1,182 @@
-"""Measure: `python scripts/benchmark.py TABLE` compares ways of doing the same, in turns."""
+"""Measure: `python scripts/benchmark.py TABLE` compares ways of doing the same, in turns.
+
+Each table is printed, and kept as JSON and as a picture of bars in `--out`.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 
 from unroll import cli, openmp
 from unroll.compose import compose
-from unroll.config import LanguageModelingConfig
+from unroll.config import ClassificationConfig, LanguageModelingConfig
+from unroll.errors import ConfigError
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
+if TYPE_CHECKING:
+    from unroll.benchmarks.table import Table
 
-# Each table's settings, the unit of its speeds, and its steps.
-TABLES: dict[str, tuple[list[str], str, int]] = {
-    "imdb": (["experiment=textbook_imdb"], "tokens/s", 60),
-    "charlm": (["experiment=textbook_charlm"], "characters/s", 40),
-    "generate": (["experiment=textbook_charlm"], "characters/s", 500),
-    "overhead": ([], "", -1),
+SCRIPTS = Path(__file__).resolve().parent
+REVIEWS, NOVEL = "experiment=textbook_imdb", "experiment=textbook_charlm"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command asks for."""
+
+    steps: int | None
+    rounds: int
+    device: str
+    settings: list[str]
+    novel: list[str]
+
+    def config(self, recipe: str, *more: str) -> Any:
+        """The settings of a recipe, with the command's."""
+        return compose(SCRIPTS.parent / "conf", [recipe, f"trainer.accelerator={self.device}", *self.settings, *more])
+
+    def reviews(self, recipe: str = REVIEWS) -> ClassificationConfig:
+        """Of a table that is of reviews."""
+        for setting in self.settings:
+            if setting.startswith(("task=", "experiment=")):
+                raise ConfigError(f"{setting}: this table has a recipe of its own; leave it out")
+        config = self.config(recipe)
+        assert isinstance(config, ClassificationConfig)
+        return config
+
+    def text(self, recipe: str = NOVEL) -> LanguageModelingConfig:
+        """Of a table that is of both; the command's settings are those of the reviews."""
+        config = compose(SCRIPTS.parent / "conf", [recipe, f"trainer.accelerator={self.device}", *self.novel])
+        assert isinstance(config, LanguageModelingConfig)
+        return config
+
+
+def imdb(request: Request) -> Table:
+    """training of the textbook's sentiment model (steps: batches a turn)"""
+    from unroll.benchmarks.training import training
+
+    return training(request.reviews(), request.steps or 60, request.rounds)
+
+
+def charlm(request: Request) -> Table:
+    """training of the textbook's language model (steps: batches a turn)"""
+    config = request.config(NOVEL, *request.novel)
+    openmp.for_full_windows()
+    from unroll.benchmarks.training import training
+
+    return training(config, request.steps or 30, request.rounds)
+
+
+def encoders(request: Request) -> Table:
+    """packed against padded, every cell, direction and size (steps: of a row)"""
+    from unroll.benchmarks.encoders import encoders
+
+    return encoders(request.reviews(), request.steps or 64, request.rounds)
+
+
+def inference(request: Request) -> Table:
+    """labelling and writing, against the textbook's ways (steps: texts a turn)"""
+    from unroll.benchmarks.inference import inference
+
+    return inference(request.reviews(), request.text(), request.steps or 50, request.rounds)
+
+
+def startup(request: Request) -> Table:
+    """imports, from the command to the first step, tokenising"""
+    from unroll.benchmarks.startup import startup
+
+    reviews, novel = request.reviews("task=imdb"), request.text("task=mysterious_island")
+    return startup(SCRIPTS / "train.py", reviews, novel, request.rounds)
+
+
+def scaling(request: Request) -> Table:
+    """time and memory against length, rows, layers, corpus (steps: of the longest rows)"""
+    from unroll.benchmarks.scaling import scaling
+
+    return scaling(request.reviews(), request.steps or 8192, request.rounds)
+
+
+def overhead(request: Request) -> Table:
+    """what diagnostics, saving and the loader take of a run's time (steps: of the run)"""
+    config = request.config("task=imdb")
+    if isinstance(config, LanguageModelingConfig):
+        openmp.for_full_windows()
+    from unroll.benchmarks.overhead import overhead
+
+    return overhead(config, request.steps)
+
+
+def time_to_quality(request: Request) -> Table:
+    """seconds until as good as the textbook's recipe ends (steps: of the textbook's); long"""
+    ours = request.config("task=imdb")
+    is_novel = isinstance(ours, LanguageModelingConfig)
+    settings = [setting for setting in request.settings if setting.startswith("data.")]
+    textbook = compose(SCRIPTS.parent / "conf", [NOVEL if is_novel else REVIEWS, *settings])
+    if is_novel:
+        openmp.for_full_windows()
+    from unroll.benchmarks.quality import time_to_quality
+
+    return time_to_quality(textbook, ours, request.steps, request.rounds)
+
+
+TABLES: dict[str, Callable[[Request], Table]] = {
+    "imdb": imdb,
+    "charlm": charlm,
+    "encoders": encoders,
+    "inference": inference,
+    "startup": startup,
+    "scaling": scaling,
+    "overhead": overhead,
+    "time-to-quality": time_to_quality,
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Print medians of alternating measurements.")
-    parser.add_argument(
-        "table",
-        choices=TABLES,
-        help="imdb, charlm: training of the textbook's sentiment model, its language model; generate: writing text; "
-        "overhead: what diagnostics, saving and the loader take of a run's time",
+    explained = "\n".join(f"  {name:<16} {table.__doc__}" for name, table in TABLES.items())
+    parser = argparse.ArgumentParser(
+        description="Print, and draw, medians of measurements taken in turns.",
+        epilog=f"tables:\n{explained}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--steps", type=int, help="batches, or characters, that each way takes in a round")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds that are counted (default: 5)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a row")
+    parser.add_argument("table", choices=TABLES, metavar="TABLE", help=", ".join(TABLES))
+    parser.add_argument("--steps", type=positive, help="how much each way does in a turn")
+    parser.add_argument("--rounds", type=positive, default=5, help="turns that are counted (default: 5)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
+    parser.add_argument("--novel", type=Path, metavar="FILE", help="the novel, where a table reads both it and reviews")
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="a folder for TABLE.json, TABLE.png")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a row")
     parser.add_argument(
         "settings", nargs="*", metavar="key=value", help="settings as for train.py, such as data.path=…"
     )
     arguments = parser.parse_intermixed_args()
-    recipe, unit, steps = TABLES[arguments.table]
-    steps = arguments.steps or steps
-    config = compose(CONF, [*recipe, *arguments.settings])
-    if isinstance(config, LanguageModelingConfig):
-        openmp.for_full_windows()
-    if arguments.table == "overhead":
-        from unroll.benchmarks.overhead import overhead
-
-        config.trainer.max_steps = steps
-        show(overhead(config), arguments.json)
-        return
-    from unroll.benchmarks.turns import generation, training
-
-    if arguments.table == "generate":
-        assert isinstance(config, LanguageModelingConfig)
-        rows = generation(config, steps, arguments.rounds)
-    else:
-        rows = training(config, steps, arguments.rounds)
-    show(rows, arguments.json, unit)
+    novel = [] if arguments.novel is None else [f'data.path="{arguments.novel}"']
+    request = Request(arguments.steps, arguments.rounds, arguments.device, arguments.settings, novel)
+    if request.device == "cuda":
+        check_cuda()
+    table = TABLES[arguments.table](request)
+    table.show(Console(), arguments.json)
+    picture = table.save(arguments.out)
+    if not arguments.json:
+        print(f"{picture.with_suffix('.json')} and {picture} hold the same")
 
 
-def show(rows: list[dict[str, Any]], as_json: bool, unit: str = "") -> None:
-    """Print rows of one form as a table, or each as a JSON object."""
-    if as_json:
-        for row in rows:
-            print(json.dumps(row))
-        return
-    forms = {
-        "hook": ("hook", "{}"),
-        "per_second": (unit, "{:,}"),
-        "of_first": ("of the first", "{:.1f} ×"),
-        "of_second": ("of the second", "{:.2f} ×"),
-        "calls": ("calls", "{:,}"),
-        "milliseconds": ("ms a call", "{:.2f}"),
-        "share": ("of the run", "{:.2%}"),
-    }
-    name, *columns = rows[0]
-    table = Table(name, *(forms[column][0] for column in columns), box=None, padding=(0, 2, 0, 0))
-    for column in table.columns[2 if "hook" in columns else 1 :]:
-        column.justify = "right"
-    for row in rows:
-        table.add_row(row[name], *(forms[column][1].format(row[column]) for column in columns))
-    Console().print(table)
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def check_cuda() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ConfigError("--device cuda: torch finds no CUDA device here; leave --device out")
 
 
 if __name__ == "__main__":

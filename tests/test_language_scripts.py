@@ -150,14 +150,3 @@ def test_each_script_names_the_one_that_fits_the_checkpoint(shell: Shell, traine
     said = shell("evaluate.py", classifier, "--dynamic")
     assert said.code == 2
     assert "--dynamic is for language models" in said.one_line()
-
-
-def test_the_benchmarks_compare_three_ways(shell: Shell) -> None:
-    Path("any.txt").write_text(TEXT)
-    small = ["data.path=any.txt", "encoder.hidden_size=8", "data.batch_size=4", "--rounds", "1", "--json"]
-    for table, steps in (("charlm", "2"), ("generate", "20")):
-        done = shell("benchmark.py", table, "--steps", steps, *small)
-        assert done.code == 0, done.err
-        rows = [json.loads(line) for line in done.out.splitlines()]
-        assert len(rows) == 3
-        assert all(row["per_second"] > 0 for row in rows)

@@ -176,15 +176,6 @@ def test_several_runs_at_once(shell: Shell, reviews: Path) -> None:
     assert sorted(seeds) == [0, 1]
 
 
-def test_the_benchmark_compares_three_ways(shell: Shell, reviews: Path) -> None:
-    done = shell("benchmark.py", "imdb", "--steps", "2", "--rounds", "1", "--json", f"data.path={reviews}")
-    assert done.code == 0, done.err
-    rows = [json.loads(line) for line in done.out.splitlines()]
-    assert [row["way"] for row in rows] == ["textbook's loop", "bare loop, same kernels", "unroll"]
-    assert all(row["per_second"] > 0 for row in rows)
-    assert rows[0]["of_first"] == rows[1]["of_second"] == 1
-
-
 def test_the_package_imports_without_torch() -> None:
     code = "import sys, unroll; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

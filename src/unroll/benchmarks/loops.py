@@ -1,7 +1,7 @@
 """Loops in plain torch, in a process of their own with the settings that torch has by itself.
 
 `python -m unroll.benchmarks.loops` reads, a line each, the settings of a run (JSON), then orders `WAY TURN STEPS`; it
-answers each order with the tokens/s of that way.
+answers each order with the figure of that way.
 """
 
 from __future__ import annotations

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.profilers import SimpleProfiler
 from rich.console import Console
 
+from unroll.benchmarks.table import Bars, Row, Table
 from unroll.config import ClassificationConfig, LanguageModelingConfig
 from unroll.training.run import Run, load_data, quiet
 
@@ -22,8 +22,12 @@ _PARTS = {
 _OF_THE_MODULE = ".on_before_backward"  # the check for a loss that is not finite; its other hooks are the training
 
 
-def overhead(config: ClassificationConfig | LanguageModelingConfig) -> list[dict[str, Any]]:
+def overhead(config: ClassificationConfig | LanguageModelingConfig, steps: int | None) -> Table:
     """Train once, validation included, and take the time.
+
+    Args:
+        config: of the run.
+        steps: of the run, if not all that it has.
 
     Returns:
         A row for each hook of the diagnostics, of saving, and of the loader: `part`, the `hook`, its `calls`,
@@ -31,7 +35,8 @@ def overhead(config: ClassificationConfig | LanguageModelingConfig) -> list[dict
         and the loader count whole, not only what makes them durable and resumable.
     """
     quiet()
-    config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, profiler="simple"))
+    trainer = dataclasses.replace(config.trainer, profiler="simple", max_steps=steps or config.trainer.max_steps)
+    config = dataclasses.replace(config, trainer=trainer)
     data = load_data(config)
     with tempfile.TemporaryDirectory() as folder, Path(folder, "screen").open("w") as screen:
         run = Run(config, data, Path(folder), Console(file=screen))
@@ -49,15 +54,18 @@ def overhead(config: ClassificationConfig | LanguageModelingConfig) -> list[dict
         }
         rows += [_row(part, name.partition("]")[2].lstrip("."), ours[name], whole) for name in ours]
         sums.append(_row(part, "together", [sum(map(sum, ours.values()))], whole))
-    return [row for row in rows if row["share"] > 1e-4] + sums
-
-
-def _row(part: str, hook: str, seconds: list[float], whole: float) -> dict[str, Any]:
-    milliseconds = round(1e3 * sum(seconds) / len(seconds), 3)
-    return {
-        "part": part,
-        "hook": hook,
-        "calls": len(seconds),
-        "milliseconds": milliseconds,
-        "share": sum(seconds) / whole,
+    columns = {
+        "part": ("part", "{}"),
+        "hook": ("hook", "{}"),
+        "calls": ("calls", "{:,}"),
+        "milliseconds": ("ms a call", "{:.2f}"),
+        "share": ("of the run", "{:.2%}"),
     }
+    shown = [row for row in rows if row["share"] > 1e-4] + sums
+    caption = f"{config.task}, one run with its validations, {whole:.0f} s, by Lightning's profiler"
+    return Table("overhead", caption, columns, shown, 2, (Bars("share of the run", {"share": "share"}),))
+
+
+def _row(part: str, hook: str, seconds: list[float], whole: float) -> Row:
+    each = round(1e3 * sum(seconds) / len(seconds), 3)
+    return {"part": part, "hook": hook, "calls": len(seconds), "milliseconds": each, "share": sum(seconds) / whole}

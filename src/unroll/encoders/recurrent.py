@@ -135,14 +135,15 @@ class RecurrentEncoder(nn.RNNBase):
         self._check_state(state, self._state_shape(x))
         if lengths is None:
             return self._run(x, state)
-        backend = self.backend
-        if backend == "auto":
-            backend = "packed" if x.is_cuda else "padded"
-        return (
-            self._packed(x, lengths, state)
-            if backend == "packed"
-            else self._padded(x, lengths.to(x.device, torch.long), state)
-        )
+        if self.backend_for(x) == "packed":
+            return self._packed(x, lengths, state)
+        return self._padded(x, lengths.to(x.device, torch.long), state)
+
+    def backend_for(self, x: Tensor) -> str:
+        """Return the backend that computes rows like `x`: `packed` or `padded`."""
+        if self.backend != "auto":
+            return self.backend
+        return "packed" if x.is_cuda else "padded"
 
     def zero_state(self, x: Tensor) -> State:
         """Return the state that a batch `x` (batch, time, input_size) starts from where none is given."""

@@ -1,0 +1,39 @@
+"""The most memory that a piece of work held, beyond what was held before it."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+_CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+
+
+def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
+    """Do the work, and return the bytes; None where the system does not tell. On Linux they are the process's, on CUDA
+    the device's."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # gives back what lies free, so that the work has to ask for it
+        _CLEAR.write_text("5")  # forgets the peak (man 5 proc)
+        before = _resident("VmRSS")
+    except (OSError, AttributeError):  # no Linux, no glibc, or no permission
+        work()
+        return None
+    work()
+    return max(0, _resident("VmHWM") - before)
+
+
+def _resident(name: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+) kB", _STATUS.read_text(), flags=re.MULTILINE)
+    if found is None:
+        raise OSError(f"{_STATUS} has no {name}")
+    return 1024 * int(found[1])

@@ -1,0 +1,95 @@
+"""A table of measurements: on the screen, as JSON, and as a picture of bars."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table as ScreenTable
+
+from unroll import durable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One plot of bars, a group of them for each row."""
+
+    axis: str  # what is measured, with its unit
+    values: dict[str, str]  # columns, and what the legend calls them
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one form, and how they are shown. A value that a row lacks is left blank."""
+
+    name: str
+    caption: str  # what was measured, on what
+    columns: dict[str, tuple[str, str]]  # heading and format of each, those that name a row first
+    rows: list[Row]
+    names: int  # columns that name a row
+    bars: tuple[Bars, ...]
+
+    def show(self, console: Console, as_json: bool) -> None:
+        """Print the table, or each row as a JSON object."""
+        if as_json:
+            for row in self.rows:
+                print(json.dumps(row))
+            return
+        console.print(self.caption, highlight=False, markup=False)
+        screen = ScreenTable(*(heading for heading, _ in self.columns.values()), box=None, padding=(0, 2, 0, 0))
+        for column in screen.columns[self.names :]:
+            column.justify = "right"
+        for row in self.rows:
+            screen.add_row(*(self._cell(row, column) for column in self.columns))
+        console.print(screen)
+
+    def _cell(self, row: Row, column: str) -> str:
+        return "" if row.get(column) is None else self.columns[column][1].format(row[column])
+
+    def save(self, folder: Path) -> Path:
+        """Write NAME.json and NAME.png; return the picture's path."""
+        values = {"table": self.name, "caption": self.caption, "rows": self.rows}
+        durable.write_text(folder / f"{self.name}.json", json.dumps(values, indent=2) + "\n")
+        picture, path = io.BytesIO(), folder / f"{self.name}.png"
+        self.draw().savefig(picture, format="png")
+        with durable.replacing(path) as file:
+            file.write(picture.getvalue())
+        return path
+
+    def draw(self) -> Figure:
+        """Draw the bars: a plot for each of `bars`, side by side, the rows from top to bottom."""
+        from matplotlib.figure import Figure
+
+        labels = [" ".join(self._cell(row, name) for name in list(self.columns)[: self.names]) for row in self.rows]
+        groups = max(len(bars.values) for bars in self.bars)
+        height = 1.3 + len(self.rows) * (0.12 + 0.2 * groups)
+        figure = Figure(figsize=(4.2 + 3.8 * len(self.bars), height), dpi=110, layout="constrained")
+        plots = figure.subplots(1, len(self.bars), sharey=True, squeeze=False)[0]
+        for axes, bars in zip(plots, self.bars, strict=True):
+            thickness = 0.8 / len(bars.values)
+            for k, (column, name) in enumerate(bars.values.items()):
+                places = [place + (k - (len(bars.values) - 1) / 2) * thickness for place in range(len(labels))]
+                drawn = axes.barh(places, [row.get(column) or 0 for row in self.rows], thickness, label=name)
+                axes.bar_label(drawn, [self._cell(row, column) for row in self.rows], padding=3, fontsize=8)
+            values = [row[column] for row in self.rows for column in bars.values if row.get(column)]
+            if values and max(values) > 50 * min(values):
+                axes.set_xscale("log")
+                axes.set_xlim(right=max(values) * 8)
+            else:
+                axes.set_xlim(0, 1.25 * max(values, default=1))
+            axes.set(xlabel=bars.axis, yticks=range(len(labels)), yticklabels=labels)
+            axes.grid(axis="x", alpha=0.3)
+            axes.set_axisbelow(True)
+            if len(bars.values) > 1:
+                axes.legend(fontsize=8)
+        plots[0].invert_yaxis()
+        return figure
