@@ -12,7 +12,7 @@ from unroll.benchmarks.plain_language_model import TextbookLanguageModel
 from unroll.benchmarks.training import _lstm
 from unroll.compose import compose
 from unroll.config import ClassificationConfig, LanguageModelingConfig
-from unroll.encoders.parallel import over_rows
+from unroll.encoders.parallel import Padding, over_rows
 from unroll.models.classifier import TextClassifier, build_classifier
 from unroll.models.language_model import LanguageModel, build_language_model
 
@@ -110,7 +110,8 @@ def test_the_kernels_alone_are_the_lstm() -> None:
     lstm, x = nn.LSTM(6, 10), torch.randn(7, 9, 6)
     zeros = torch.zeros(1, 9, 10)
     expected, (h, c) = lstm(x)
-    output, h_n, c_n = over_rows(_lstm, x, (zeros, zeros), tuple(lstm.parameters()))
+    none = Padding(torch.zeros(7, 9, dtype=torch.bool), begins=7)
+    output, h_n, c_n = over_rows(_lstm, x, (zeros, zeros), tuple(lstm.parameters()), none)
     torch.testing.assert_close(output, expected, atol=1e-6, rtol=0)
     torch.testing.assert_close(h_n, h, atol=1e-6, rtol=0)
     torch.testing.assert_close(c_n, c, atol=1e-6, rtol=0)

@@ -100,3 +100,15 @@ def test_prefixes_are_pooled_as_if_each_were_alone() -> None:
         torch.testing.assert_close(found[:, end - 1], expected)
     with pytest.raises(ValueError, match="last, mean, max"):
         pool_prefixes(output, ["first"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_steps_that_are_equally_great_share_the_gradient_of_the_maximum(dtype: torch.dtype) -> None:
+    """As in `torch.amax`; the zeros of the padding, where a ReLU's outputs are zero too, get nothing."""
+    lengths, weights = torch.tensor(LENGTHS), torch.randn(4, 8, dtype=dtype)
+    padding = (torch.arange(6) >= lengths[:, None])[..., None]
+    output = torch.randint(-2, 1, (4, 6, 8)).to(dtype).masked_fill(padding, 0).requires_grad_()
+    (expected,) = torch.autograd.grad((output.masked_fill(padding, -torch.inf).amax(1) * weights).sum(), output)
+    (found,) = torch.autograd.grad((pool(output, lengths, ["max"]) * weights).sum(), output)
+    torch.testing.assert_close(found, expected)
+    assert (expected != 0).sum() > 4 * 8  # there are ties

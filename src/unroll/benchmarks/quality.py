@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 import tempfile
 from functools import partial
@@ -18,7 +19,6 @@ from unroll.benchmarks.table import Bars, Row, Table
 from unroll.benchmarks.turns import AnyConfig, plain_loops, take_turns
 from unroll.config import ClassificationConfig, LanguageModelingConfig
 from unroll.tasks.data import ClassificationData
-from unroll.tasks.novel_data import NovelData
 from unroll.training.monitoring import Throughput
 from unroll.training.run import Run, load_data, quiet
 
@@ -26,16 +26,23 @@ VALIDATIONS = 4  # an epoch of the default recipe
 SPEED_STEPS = 40  # batches of the textbook's loop that its speed is taken from in a turn
 
 
-class Curve(Callback):
-    """What each validation found, and the seconds of training until then."""
+class Until(Callback):
+    """Ends a training as soon as a validation figure is good enough."""
 
-    def __init__(self, metric: str, throughput: Throughput) -> None:
-        self.metric, self.throughput = metric, throughput
-        self.points: list[tuple[float, float]] = []  # (seconds, figure)
+    def __init__(self, metric: str, mode: str, target: float, throughput: Throughput, console: Console) -> None:
+        self.metric, self.sign, self.target = metric, 1 if mode == "max" else -1, target
+        self.throughput, self.console = throughput, console
+        self.figure = math.nan  # of the last validation
+        self.seconds: float | None = None  # of training, until it was good enough
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == "fit":
-            self.points.append((self.throughput.seconds, float(trainer.callback_metrics[self.metric])))
+        if trainer.state.fn != "fit":
+            return
+        self.figure = float(trainer.callback_metrics[self.metric])
+        seconds = self.throughput.seconds
+        self.console.print(f"unroll's: {self.figure:.3f} after {seconds:,.0f} s", highlight=False)
+        if self.sign * self.figure >= self.sign * self.target:
+            self.seconds, trainer.should_stop = seconds, True
 
 
 def time_to_quality(textbook: AnyConfig, ours: AnyConfig, steps: int | None, rounds: int) -> Table:
@@ -48,30 +55,27 @@ def time_to_quality(textbook: AnyConfig, ours: AnyConfig, steps: int | None, rou
         rounds: turns in which the speed of the textbook's loop is measured, before the default recipe and after it.
 
     Returns:
-        A row for each recipe: the figure that counts, its steps, its seconds; and their ratio. The textbook's seconds
-        are its steps by the speed of its own loop. A recipe that never gets there has no seconds.
+        A row for each recipe: the figure that counts, and its seconds; and their ratio. The textbook's seconds are its
+        tokens by the speed of its own loop. A recipe that never gets there has no seconds.
     """
     quiet()
-    steps, figure, best = _textbook(textbook, steps)
+    console = Console(stderr=True, soft_wrap=True)  # what is printed there shows that it goes on
+    steps, figure, best = _textbook(textbook, steps, console)
     tokens = _tokens(textbook, steps)
     with plain_loops(textbook) as plain:
         way = {"textbook": partial(plain, "textbook", min(steps, SPEED_STEPS))}
         speeds = take_turns(way, rounds)["textbook"]
-        points = _default(ours)
+        reached = _default(ours, figure, console)
         speeds += take_turns(way, rounds)["textbook"]
     seconds = tokens / statistics.median(speeds)
     is_novel = isinstance(ours, LanguageModelingConfig)
-    sign = -1 if is_novel else 1
-    reached = next((point for point in points if sign * point[1] >= sign * figure), (None, None))
-    final = points[-1]
     rows: list[Row] = [
         {"recipe": "the textbook's, at its end", "figure": figure, "seconds": seconds, "sooner": 1.0},
         {"recipe": "the textbook's, its best validation", "figure": best},
-        {"recipe": "unroll's, as good as that end", "figure": reached[1], "seconds": reached[0]},
-        {"recipe": "unroll's, at its end", "figure": final[1], "seconds": final[0]},
+        {"recipe": "unroll's default", "figure": reached.figure, "seconds": reached.seconds},
     ]
-    for row in rows[2:]:
-        row["sooner"] = seconds / row["seconds"] if row["seconds"] else None
+    if reached.seconds:
+        rows[2]["sooner"] = seconds / reached.seconds
     columns = {
         "recipe": ("recipe", "{}"),
         "figure": ("bits per character" if is_novel else "accuracy", "{:.3f}"),
@@ -79,15 +83,16 @@ def time_to_quality(textbook: AnyConfig, ours: AnyConfig, steps: int | None, rou
         "sooner": ("sooner", "{:.0f} ×"),
     }
     caption = (
-        f"{textbook.task}, validation; the textbook's {steps:,} steps at {statistics.median(speeds):,.0f} a second "
-        f"(median of {len(speeds)} measurements of its loop), unroll's default recipe validated as it goes"
+        f"{textbook.task}, validation; the textbook's {steps:,} steps, {tokens:,.0f} tokens, at "
+        f"{statistics.median(speeds):,.0f} a second (median of {len(speeds)} measurements of its loop); unroll's "
+        f"default recipe until its validation, {VALIDATIONS} an epoch, is as good"
     )
     bars = Bars("seconds of training", {"seconds": "seconds"})
     name = f"time-to-quality_{'charlm' if is_novel else 'imdb'}"
     return Table(name, caption, columns, rows, 1, (bars,))
 
 
-def _textbook(config: AnyConfig, steps: int | None) -> tuple[int, float, float]:
+def _textbook(config: AnyConfig, steps: int | None, console: Console) -> tuple[int, float, float]:
     """Return the steps of the recipe, the validation figure at its end, and the best on the way."""
     data: Any = load_data(config)
     if isinstance(config, ClassificationConfig):
@@ -95,11 +100,16 @@ def _textbook(config: AnyConfig, steps: int | None) -> tuple[int, float, float]:
         epochs = config.trainer.max_epochs or 1
         if steps is not None:
             epochs = min(epochs, max(1, steps // batches))
-        figures = list(accuracies(config, data, epochs))
-        return epochs * batches, figures[-1], max(figures)
-    steps = config.trainer.max_steps if steps is None else min(steps, config.trainer.max_steps)
-    values = [bits for _, bits in bits_per_character(config, data, steps, max(1, steps // 20))]
-    return steps, values[-1], min(values)
+        steps, better = epochs * batches, max
+        curve = ((epoch * batches, figure) for epoch, figure in enumerate(accuracies(config, data, epochs), 1))
+    else:
+        steps, better = min(steps or config.trainer.max_steps, config.trainer.max_steps), min
+        curve = bits_per_character(config, data, steps, max(1, steps // 20))
+    figures = []
+    for step, figure in curve:
+        console.print(f"the textbook's: {figure:.3f} after {step:,} of {steps:,} steps", highlight=False)
+        figures.append(figure)
+    return steps, figures[-1], better(figures)
 
 
 def _tokens(config: AnyConfig, steps: int) -> float:
@@ -111,14 +121,13 @@ def _tokens(config: AnyConfig, steps: int) -> float:
     return float(data.train.lengths.sum()) * steps / -(-len(data.train) // 32)
 
 
-def _default(config: AnyConfig) -> list[tuple[float, float]]:
-    """Train by the default recipe, validated several times an epoch; return (seconds, figure) of each validation."""
+def _default(config: AnyConfig, target: float, console: Console) -> Until:
+    """Train by the default recipe, validated several times an epoch, until it is as good as `target`, or to its end."""
     data = load_data(config)
     trainer = dataclasses.replace(config.trainer, val_check_interval=1 / VALIDATIONS)
     with tempfile.TemporaryDirectory() as folder, Path(folder, "screen").open("w") as screen:
         run = Run(dataclasses.replace(config, trainer=trainer), data, Path(folder), Console(file=screen))
-        curve = Curve(run.module.monitor, run.throughput)
-        run.trainer.callbacks.append(curve)  # type: ignore[attr-defined]
+        until = Until(run.module.monitor, run.module.monitor_mode, target, run.throughput, console)
+        run.trainer.callbacks.append(until)  # type: ignore[attr-defined]
         run.trainer.fit(run.module, data)
-    assert isinstance(data, (ClassificationData, NovelData))
-    return curve.points
+    return until

@@ -16,7 +16,7 @@ from torch import Tensor
 from unroll.benchmarks.table import Bars, Row, Table
 from unroll.benchmarks.turns import AnyConfig, device_of, now, plain_loops, ratio, take_turns
 from unroll.config import ClassificationConfig, LanguageModelingConfig
-from unroll.encoders.parallel import over_rows
+from unroll.encoders.parallel import Padding, over_rows
 from unroll.training.run import AnyData, Run, load_data, quiet, resolve_precision
 
 TEXTBOOK, PLAIN, OURS, CEILING = "the textbook's loop", "plain torch, padded", "unroll", "ceiling: the kernels alone"
@@ -103,7 +103,11 @@ def _kernels_alone(config: AnyConfig, data: AnyData, steps: int, turn: int) -> f
     for x, gradient in zip(inputs, gradients, strict=True):
         states = (x.new_zeros(1, x.size(1), hidden),) * 2
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            output = over_rows(_lstm, x, states, weights)[0] if rows_over_cores else _lstm(x, *states, *weights)[0]
+            if rows_over_cores:
+                padding = Padding(torch.zeros(x.shape[:2], dtype=torch.bool), begins=len(x))
+                output = over_rows(_lstm, x, states, weights, padding)[0]
+            else:
+                output = _lstm(x, *states, *weights)[0]
         torch.autograd.grad(output, [x, *weights], gradient.to(output.dtype))
     tokens = sum(tokens for *_, tokens in shapes)
     return float(tokens / (now(device) - started))

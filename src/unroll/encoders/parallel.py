@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -28,19 +29,42 @@ ENABLED = sys.platform == "linux" and os.environ.get("GOMP_SPINCOUNT", "") in ("
 Kernel = Callable[..., Sequence[Tensor]]
 
 
-def over_rows(kernel: Kernel, x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return `kernel(x, *states, *weights)`, computed in shares of the rows, one for each of torch's threads.
+@dataclass(frozen=True)
+class Padding:
+    """What lies beyond the rows' ends."""
+
+    mask: Tensor  # (time, rows) bool
+    begins: int  # the first step at which a row has ended
+
+    def blank(self, x: Tensor) -> None:
+        """Write zero into the padding of `x` (time, rows, features)."""
+        if self.begins < len(x):
+            x[self.begins :].masked_fill_(self.mask[self.begins :, :, None], 0)
+
+    def split(self, shares: int) -> list[Padding]:
+        """Return that of shares of the rows."""
+        return [Padding(mask, self.begins) for mask in self.mask.tensor_split(shares, dim=1)]
+
+
+def over_rows(
+    kernel: Kernel, x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor], padding: Padding
+) -> tuple[Tensor, ...]:
+    """Return `kernel(x, *states, *weights)`, its output zero in the padding, computed in shares of the rows, one for
+    each of torch's threads.
 
     The kernel must treat rows independently and draw no random numbers. Gradients flow to all arguments, once.
     """
     threads = torch.get_num_threads()
     shares = min(threads, x.size(1) // MIN_ROWS)
     if not ENABLED or x.device.type != "cpu" or shares < 2:
-        return tuple(kernel(x, *states, *weights))
+        output, *after = kernel(x, *states, *weights)
+        if padding.begins < len(x):
+            output = output.masked_fill(padding.mask[..., None], 0)
+        return output, *after
     tensors = (x, *states, *weights)
     # Asked here, since a Function runs with gradients off and is not told why.
     tracked = [torch.is_grad_enabled() and tensor.requires_grad for tensor in tensors]
-    results: tuple[Tensor, ...] = _OverRows.apply(kernel, shares, 1 + len(states), tracked, *tensors)  # type: ignore[no-untyped-call]
+    results: tuple[Tensor, ...] = _OverRows.apply(kernel, padding, shares, 1 + len(states), tracked, *tensors)  # type: ignore[no-untyped-call]
     return results
 
 
@@ -49,9 +73,13 @@ class _OverRows(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, kernel: Kernel, shares: int, num_rowed: int, needed: list[bool], *tensors: Tensor
+        ctx: Any, kernel: Kernel, padding: Padding, shares: int, num_rowed: int, needed: list[bool], *tensors: Tensor
     ) -> tuple[Tensor, ...]:
-        ctx.num_rowed, ctx.needed = num_rowed, needed  # x and the states have rows, at dimension 1; weights have none
+        ctx.padding, ctx.num_rowed, ctx.needed = (
+            padding,
+            num_rowed,
+            needed,
+        )  # x and the states have rows, at dimension 1; weights have none
         autocast, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
         def run(share: tuple[Tensor, ...]) -> tuple[list[Tensor], Sequence[Tensor]]:
@@ -63,21 +91,27 @@ class _OverRows(torch.autograd.Function):
         done = list(_pool(os.getpid(), torch.get_num_threads()).map(run, _split(tensors, num_rowed, shares)))
         if any(needed):
             ctx.graphs = done
-        return tuple(torch.cat(parts, dim=1).detach() for parts in zip(*(outputs for _, outputs in done), strict=True))
+        joined = tuple(
+            torch.cat(parts, dim=1).detach() for parts in zip(*(outputs for _, outputs in done), strict=True)
+        )
+        padding.blank(joined[0])
+        return joined
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         needed = ctx.needed
 
-        def differentiate(work: tuple[Any, tuple[Tensor, ...]]) -> list[Tensor]:
-            (inputs, outputs), share = work
+        def differentiate(work: tuple[Any, Padding, tuple[Tensor, ...]]) -> list[Tensor]:
+            (inputs, outputs), padding, (of_output, *of_states) = work
             wanted = [tensor for tensor, n in zip(inputs, needed, strict=True) if n]
-            return list(torch.autograd.grad(outputs, wanted, share))
+            of_output = of_output.clone(memory_format=torch.contiguous_format)  # the kernel would; the given one stays
+            padding.blank(of_output)
+            return list(torch.autograd.grad(outputs, wanted, [of_output, *of_states]))
 
-        shares = _split(gradients, len(gradients), len(ctx.graphs))
-        pool = _pool(os.getpid(), torch.get_num_threads())
-        parts = zip(*pool.map(differentiate, zip(ctx.graphs, shares, strict=True)), strict=True)
+        shares = len(ctx.graphs)
+        work = zip(ctx.graphs, ctx.padding.split(shares), _split(gradients, len(gradients), shares), strict=True)
+        parts = zip(*_pool(os.getpid(), torch.get_num_threads()).map(differentiate, work), strict=True)
         ctx.graphs = None
         results: list[Tensor | None] = []
         for place, need in enumerate(needed):
@@ -87,7 +121,7 @@ class _OverRows(torch.autograd.Function):
                 results.append(torch.cat(next(parts), dim=1))
             else:
                 results.append(torch.stack(next(parts)).sum(0))
-        return None, None, None, None, *results
+        return None, None, None, None, None, *results
 
 
 def _split(tensors: Sequence[Tensor], num_rowed: int, shares: int) -> list[tuple[Tensor, ...]]:

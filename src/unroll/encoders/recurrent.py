@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from unroll.encoders.parallel import over_rows
+from unroll.encoders.parallel import Padding, over_rows
 
 # oneDNN compiles a kernel for each shape that it meets and keeps 1,024 of them: half a gigabyte for the lengths of IMDb
 # reviews. Read when the first kernel is made; compiling them anew costs nothing that could be measured.
@@ -195,56 +195,99 @@ class RecurrentEncoder(nn.RNNBase):
         # Time first from here on, as the kernels compute: what they would transpose is transposed once.
         batch, time = x.shape[:2]
         steps, rows = torch.arange(time, device=x.device)[:, None], torch.arange(batch, device=x.device)
-        padding = steps >= lengths
-        # The steps of each row from its last to its first, as places in the flattened (time * batch,) steps.
-        backward = torch.where(padding, steps, lengths - 1 - steps) * batch + rows
-        x = x.transpose(0, 1).masked_fill(padding[..., None], 0).contiguous()
-        states = []
+        padding = Padding(steps >= lengths, int(lengths.min()))
+        x = _TimeFirst.apply(x, padding, self._has_column)  # type: ignore[no-untyped-call]
+        # The steps of each row from its last to its first, as places in the flattened (time * batch,) steps. Backwards
+        # the padding comes first; most cells can be held there, but at zero alone, and without a gradient.
+        backward = None
+        if self.bidirectional and (self.cell == "rnn_tanh" or not all(map(_is_plain_zero, as_parts(state)))):
+            backward = torch.where(padding.mask, steps, lengths - 1 - steps) * batch + rows
+        states: list[State] = []
         for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(self.num_directions):
-                index = layer * self.num_directions + direction
-                before = _map_state(partial(torch.narrow, dim=0, start=index, length=1), state)
-                inputs = _permute(x, backward) if direction else x
-                output, after = self._one_layer(inputs, before, self.all_weights[index], padding, lengths)
-                outputs.append(_permute(output, backward) if direction else output)
-                states.append(after)
-            x = torch.cat(outputs, dim=-1) if self.bidirectional else outputs[0]
+            x, after = self._one_layer(x, state, layer, padding, lengths, backward)
+            states += after
             if layer < self.num_layers - 1:
                 x = F.dropout(x, self.dropout, self.training)
+                if self._has_column:
+                    x = torch.cat([x, padding.mask[..., None].to(x.dtype)], dim=-1)
         x = x.transpose(0, 1)
         if self.cell == "lstm":
             return x, (torch.cat([h for h, _ in states]), torch.cat([c for _, c in states]))
         return x, torch.cat(states)  # type: ignore[arg-type]
 
     def _one_layer(
-        self, x: Tensor, state: State, weights: Sequence[Tensor], padding: Tensor, lengths: Tensor
-    ) -> tuple[Tensor, State]:
-        """One layer in one direction over `x` (time, batch, features): its output, zero in the padding, and its state
-        after each row's last step.
+        self, x: Tensor, state: State, layer: int, padding: Padding, lengths: Tensor, backward: Tensor | None
+    ) -> tuple[Tensor, list[State]]:
+        """One layer over `x` (time, batch, features): its output, zero in the padding, and its state after each row's
+        last step (first step, backwards). All directions in one call, or where there is the order `backward`, one at a
+        time."""
+        together = 1 if backward is not None else self.num_directions
+        outputs, states = [], []
+        for direction in range(0, self.num_directions, together):
+            index = layer * self.num_directions + direction
+            before = as_parts(_map_state(partial(torch.narrow, dim=0, start=index, length=together), state))
+            weights = [weight for part in self.all_weights[index : index + together] for weight in self._holding(part)]
+            inputs = x if backward is None or not direction else _permute(x, backward)
+            output, *after = over_rows(self._kernel, inputs, before, weights, padding)
+            h = after[0]
+            if padding.begins < len(x):  # the kernel's is after the padding
+                last = output[lengths - 1, torch.arange(len(lengths), device=x.device), : self.hidden_size][None]
+                h = torch.cat([last, h[1:]]) if together == 2 else last
+            outputs.append(output if backward is None or not direction else _permute(output, backward))
+            states.append((h, after[1]) if self.cell == "lstm" else h)
+        return torch.cat(outputs, dim=-1) if len(outputs) == 2 else outputs[0], states
 
-        Two cells get an input feature that is 1 in the padding alone and holds the state there. The LSTM's kernel
-        returns the cell state after the last step only, so its input gate is shut and its forget gate opened: the cell
-        stays as it was after the row's own last step. The ReLU's state could grow beyond all bounds, and then make the
-        gradient NaN, so it is pushed to zero. The units are saturated there: no gradient passes through the padding.
+    @property
+    def _has_column(self) -> bool:
+        """Whether the inputs have one feature more, which is 1 in the padding alone and holds the state there."""
+        return self.cell in ("lstm", "rnn_relu") or (self.cell == "gru" and self.bidirectional)
+
+    def _holding(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        """Give the input weights the column that holds the state in the padding. The units are saturated there: no
+        gradient passes through it.
+
+        - LSTM: the input gate is shut and the forget gate opened. The cell stays as it was after the row's own last
+          step, which the kernel's final state is; and zero, before the row's last step, where rows are read backwards.
+        - GRU: the update gate is opened. The state stays zero before the row's last step, read backwards.
+        - ReLU: the state could grow beyond all bounds, and then make the gradient NaN; it is pushed to zero.
         """
-        hold = {"lstm": [_SHUT, _OPEN, 0.0, 0.0], "rnn_relu": [torch.finfo(x.dtype).min / 2]}.get(self.cell)
-        if hold is not None:
-            column = x.new_tensor(hold).repeat_interleave(self.hidden_size)[:, None]
-            x = torch.cat([x, padding[..., None].to(x.dtype)], dim=-1)
-            weights = [torch.cat([weights[0], column], dim=1), *weights[1:]]
-        states = state if isinstance(state, tuple) else (state,)
-        output, *after = over_rows(self._kernel, x, states, weights)
-        output = output.masked_fill(padding[..., None], 0)
-        h = output[lengths - 1, torch.arange(len(lengths), device=x.device)][None]
-        return output, (h, after[1]) if self.cell == "lstm" else h
+        if not self._has_column:
+            return list(weights)
+        by_gate = {"lstm": [_SHUT, _OPEN, 0.0, 0.0], "gru": [0.0, _OPEN, 0.0]}
+        lowest = torch.finfo(torch.bfloat16 if weights[0].dtype == torch.float32 else weights[0].dtype).min / 2
+        hold = weights[0].new_tensor(by_gate.get(self.cell, [lowest])).repeat_interleave(self.hidden_size)
+        return [torch.cat([weights[0], hold[:, None]], dim=1), *weights[1:]]
 
     def _kernel(self, x: Tensor, *states_and_weights: Tensor) -> Sequence[Tensor]:
-        """torch's kernel over one layer in one direction."""
-        states, weights = states_and_weights[:-4], list(states_and_weights[-4:])
+        """torch's kernel over one layer, in one direction or both."""
+        parts = 2 if self.cell == "lstm" else 1
+        states, weights = states_and_weights[:parts], list(states_and_weights[parts:])
         state = states if self.cell == "lstm" else states[0]
-        results: Sequence[Tensor] = _KERNELS[self.cell](x, state, weights, True, 1, 0.0, self.training, False, False)
+        both = len(weights) == 8
+        results: Sequence[Tensor] = _KERNELS[self.cell](x, state, weights, True, 1, 0.0, self.training, both, False)
         return results
+
+
+class _TimeFirst(torch.autograd.Function):
+    """Rows (batch, time, features) as the kernels read them, (time, batch, features), in one pass: zero in the padding,
+    in the precision of autocast, and where asked for with one feature more, which is 1 in the padding alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, padding: Padding, column: bool) -> Tensor:
+        ctx.padding, ctx.features = padding, x.size(-1)
+        device = x.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        inputs = x.new_empty(x.size(1), x.size(0), x.size(2) + column, dtype=dtype)
+        inputs[..., : x.size(2)].copy_(x.transpose(0, 1))
+        padding.blank(inputs)
+        if column:
+            inputs[..., -1] = padding.mask
+        return inputs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        # Zero in the padding by itself: see `RecurrentEncoder._holding`, and outputs there are blanked.
+        return gradients[0][..., : ctx.features].transpose(0, 1), None, None
 
 
 class _Permutation(torch.autograd.Function):
@@ -265,6 +308,10 @@ def _permute(x: Tensor, places: Tensor) -> Tensor:
     """Rearrange the steps of `x` (time, batch, features) by `places` (time, batch) in the flattened steps."""
     permuted: Tensor = _Permutation.apply(x.flatten(0, 1), places.flatten())  # type: ignore[no-untyped-call]
     return permuted.view_as(x)
+
+
+def _is_plain_zero(x: Tensor) -> bool:
+    return not x.requires_grad and not bool(x.any())
 
 
 def detach(state: State, ended: Tensor) -> State:
