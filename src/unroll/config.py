@@ -165,6 +165,7 @@ class Config:
     task: str = knob("imdb", choices=("imdb", "mysterious_island"))
     seed: int = knob(0, 0, 2**32 - 1)
     run_dir: str | None = None  # null: runs/<task>/<date>_<time>
+    threads: int | None = knob(None, 1, 1024)  # that torch computes on; null: as many as there are cores to use
     resume: str | None = None  # the run_dir of a run to go on with, by its own settings
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

@@ -6,6 +6,7 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torchtext.data.utils import get_tokenizer as torchtext_s
 
 from unroll.text.tokenizers import TOKENIZERS, get_tokenizer
 
@@ -55,6 +56,11 @@ def cut_character_by_character(text: str) -> list[str]:
 def test_basic_english_against_a_scan(text: str) -> None:
     text = text.replace("<", "")  # no <br />
     assert list(get_tokenizer("basic_english")(text)) == cut_character_by_character(text)
+
+
+@given(st.lists(st.sampled_from(["<br />", "<br", " />", *"aB'\".,()!?;: \t\n\u00a0İß\x1c"]), max_size=30).map("".join))
+def test_basic_english_is_torchtext_s(text: str) -> None:
+    assert get_tokenizer("basic_english")(text) == torchtext_s("basic_english")(text)
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

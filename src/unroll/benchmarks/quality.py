@@ -6,6 +6,7 @@ import dataclasses
 import math
 import statistics
 import tempfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,9 @@ def _textbook(config: AnyConfig, steps: int | None, console: Console) -> tuple[i
         if steps is not None:
             epochs = min(epochs, max(1, steps // batches))
         steps, better = epochs * batches, max
-        curve = ((epoch * batches, figure) for epoch, figure in enumerate(accuracies(config, data, epochs), 1))
+        curve: Iterator[tuple[int, float]] = (
+            (epoch * batches, figure) for epoch, figure in enumerate(accuracies(config, data, epochs), 1)
+        )
     else:
         steps, better = min(steps or config.trainer.max_steps, config.trainer.max_steps), min
         curve = bits_per_character(config, data, steps, max(1, steps // 20))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -66,14 +66,16 @@ class LoadedClassifier:
         texts, size = iter(texts), 1
         while chunk := list(islice(texts, size)):
             documents = self._documents(chunk)
-            for probabilities, ids in zip(self.logits(documents).softmax(-1).tolist(), _rows(documents), strict=True):
+            unknown = np.add.reduceat(documents.ids == UNKNOWN_ID, documents.starts, dtype=np.int64).tolist()
+            rows = self.logits(documents).softmax(-1).tolist()
+            for probabilities, length, strange in zip(rows, documents.lengths.tolist(), unknown, strict=True):
                 best = max(range(len(self.labels)), key=probabilities.__getitem__)
                 yield Prediction(
                     label=self.labels[best],
                     probability=probabilities[best],
                     probabilities=dict(zip(self.labels, probabilities, strict=True)),
-                    tokens=len(ids),
-                    unknown=int((ids == UNKNOWN_ID).sum()),
+                    tokens=length,
+                    unknown=strange,
                 )
             size = min(2 * size, CHUNK)
 
@@ -117,10 +119,5 @@ class LoadedClassifier:
         ids = [self.vocabulary.encode(self._tokenize(text)) or [UNKNOWN_ID] for text in texts]
         ids = [row[self.kept(len(row))] for row in ids]
         lengths = np.array([len(row) for row in ids], dtype=np.int64)
-        flat = np.fromiter((id_ for row in ids for id_ in row), dtype=np.int32, count=int(lengths.sum()))
+        flat = np.fromiter(chain.from_iterable(ids), dtype=np.int32, count=int(lengths.sum()))
         return Documents(flat, np.cumsum(lengths) - lengths, lengths, np.zeros(len(ids), dtype=np.int64))
-
-
-def _rows(documents: Documents) -> Iterator[Any]:
-    for start, length in zip(documents.starts.tolist(), documents.lengths.tolist(), strict=True):
-        yield documents.ids[start : start + length]

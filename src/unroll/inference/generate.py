@@ -84,13 +84,24 @@ class Sampling:
             For each row what `decide` chooses by the exact logits, or -1 where it is too close to tell.
         """
         logits = logits[:, self._columns]
-        if len(logits) > 1 and self.top_k is None and self.top_p is None:
-            return self._guess_all(logits + noise)
+        if self.top_k is None and self.top_p is None:
+            scores = logits + noise
+            return [self._guess_one(scores[0])] if len(scores) == 1 else self._guess_all(scores)
         weights = (logits, [0.0] * len(logits)) if self.top_p is None else self._weights(logits)
         return [self._guess(*row) for row in zip(logits + noise, logits, *weights, strict=True)]
 
+    def _guess_one(self, scores: NDArray[np.float64]) -> int:
+        """Where all symbols are kept, for one row: the same as `_guess`."""
+        winner = scores.argmax()
+        best = scores[winner]
+        scores[winner] = -np.inf
+        if scores[scores.argmax()] + EPSILON <= best < np.inf:
+            found: int = self._symbols[winner]
+            return found
+        return -1
+
     def _guess_all(self, scores: NDArray[np.float64]) -> list[int]:
-        """Where all symbols are kept: the same as `_guess` for every row at once, which for many is much faster."""
+        """The same for every row at once, which for many is much faster."""
         rows, winners = np.arange(len(scores)), scores.argmax(1)
         best = scores[rows, winners]
         scores[rows, winners] = -np.inf
@@ -157,7 +168,8 @@ def generate(
     seeds: Sequence[int],
     opening: int,
 ) -> Iterator[Symbols]:
-    """Write a text after each prompt, all at once: yield the next symbol of each, (rows,), `length` times.
+    """Write a text after each prompt, all at once: yield the next symbol of each, (rows,), `length` times, as they are
+    written, some at a time.
 
     float32 leads. Its logits stray from the exact ones by its rounding, and that depends on the rows computed at once,
     the BLAS and the threads. Where a choice is nearer than `EPSILON`, which is many times that, float64 decides, which
@@ -170,20 +182,22 @@ def generate(
     block = max(1, min(length, 64, NOISE // max(1, len(texts) * sampling.size)))
     state, logits = steppers.fast.read(prompts)
     symbols = np.empty(len(texts), np.intp)
-    for step in range(length):
-        if step:
-            logits = steppers.fast.step(symbols, state)
-        if step % block == 0:
-            noise = sampling.noise(sources, block)
-        now = noise[:, step % block]
-        for row, symbol in enumerate(sampling.guess(logits, now)):
-            if step == 0 and not prompts[row]:
-                symbol = opening
-            elif symbol < 0:
-                symbol = sampling.decide(texts[row].logits(), now[row])
-            texts[row].unread.append(symbol)
-            symbols[row] = symbol
-        yield symbols.copy()
+    for start in range(0, length, block):
+        written, noise = [], sampling.noise(sources, block)
+        with np.errstate(over="ignore", invalid="ignore"):  # entering it takes as long as a sum over a row
+            for step in range(start, min(start + block, length)):
+                if step:
+                    logits = steppers.fast.step(symbols, state)
+                now = noise[:, step - start]
+                for row, symbol in enumerate(sampling.guess(logits, now)):
+                    if step == 0 and not prompts[row]:
+                        symbol = opening
+                    elif symbol < 0:
+                        symbol = sampling.decide(texts[row].logits(), now[row])
+                    texts[row].unread.append(symbol)
+                    symbols[row] = symbol
+                written.append(symbols.copy())
+        yield from written
 
 
 class LoadedLanguageModel:

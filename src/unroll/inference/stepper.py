@@ -178,15 +178,15 @@ class Stepper:
             state: after the symbols so far; changed in place.
 
         Returns:
-            (rows, vocabulary), a buffer of `state` that the next step overwrites. An overflow gives infinities or NaN
-            without a warning.
+            (rows, vocabulary), a buffer of `state` that the next step overwrites. An overflow gives infinities or NaN,
+            and NumPy's warning.
         """
         x: Array = self._table[symbols[0] if len(symbols) == 1 else symbols]  # one row as a view, several as a copy
-        with np.errstate(over="ignore", invalid="ignore"):
-            for layer in state.layers:
-                x = layer.step(x)
+        for layer in state.layers:
+            x = layer.step(x)
         return x
 
+    @np.errstate(over="ignore", invalid="ignore")
     def read(self, prompts: Sequence[Sequence[int]]) -> tuple[State, Array]:
         """Return the state after the symbols of each prompt, and the logits of what follows, (rows, vocabulary); zeros
         where there is no symbol. Each prompt is read on its own, equal ones once."""

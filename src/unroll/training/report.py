@@ -52,7 +52,9 @@ def print_summary(summary: dict[str, Any], run_dir: Path, console: Console) -> N
     rows = {
         "trained on": f"{data['train']:,} {examples}, {data['source']} ({data['origin']})",
         "training": f"{minutes}:{seconds:02} minutes, {train['steps']:,} steps, "
-        f"{train['tokens_per_second'] / 1000:,.0f} k {unit}/s, {train['peak_memory_mib']:,.0f} MiB at most",
+        f"{train['tokens_per_second'] / 1000:,.0f} k {unit}/s, {train['peak_memory_mib']:,.0f} MiB at most, "
+        f"{train['threads']} thread{'s' * (train['threads'] > 1)}, "
+        f"{train['workers'] or 'no'} worker{'s' * (train['workers'] != 1)}",
         **{
             f"{split} ({data[split]:,})": "  ".join(
                 f"{name.split('/')[1]} {'not finite' if value is None else f'{value:.4f}'}"

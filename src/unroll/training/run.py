@@ -26,6 +26,7 @@ from unroll import checkpoint
 from unroll.config import ClassificationConfig, LanguageModelingConfig, to_dict
 from unroll.durable import write_text
 from unroll.errors import ConfigError, Diverged, Interrupted, UserError
+from unroll.openmp import usable_cores
 from unroll.tasks.classification import Classification
 from unroll.tasks.data import ClassificationData
 from unroll.tasks.language_modeling import LanguageModeling
@@ -72,6 +73,8 @@ def train(config: AnyConfig, console: Console | None = None, start: Start | None
     """
     console = console or Console(soft_wrap=True)
     quiet()
+    # torch's own number is that of the machine's cores; a container may have fewer.
+    torch.set_num_threads(config.threads or min(torch.get_num_threads(), usable_cores()))
     run_dir = Path(config.run_dir) if config.run_dir else _dated(Path("runs") / config.task)
     if start is None:
         _check_unused(run_dir)
@@ -212,7 +215,8 @@ class Run:
             "seed": self.config.seed,
             "data": self.data.describe(),
             "model": {"parameters": sum(parameter.numel() for parameter in self.module.model.parameters())},
-            "train": self.throughput.describe(self.trainer),
+            "train": self.throughput.describe(self.trainer)
+            | {"threads": torch.get_num_threads(), "workers": self.config.data.workers},
             # JSON has no number for a perplexity beyond all bounds.
             "metrics": {name: value if math.isfinite(value) else None for name, value in self.metrics.items()},
             "checkpoints": {name: str(path) if path.exists() else None for name, path in kept.items()},
