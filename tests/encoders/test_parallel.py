@@ -128,3 +128,21 @@ def test_it_is_used_where_openmp_could_be_told_to_make_room(first: str, enabled:
     code = f"import {first}; from unroll.encoders import parallel; import sys; sys.exit(parallel.ENABLED != {enabled})"
     environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+
+
+def test_each_worker_computes_on_one_core_whenever_it_starts() -> None:
+    """A worker that took over the process's two threads would make a team of its own on the cores of the others."""
+    code = """
+import torch
+from unroll.encoders.parallel import _pool
+torch.set_num_threads(2)
+pool = _pool(0, 2)
+large = torch.randn(1000, 1000)
+def work(_):
+    (large + large).sum(), large @ large  # what computes on all threads that it may
+    return torch.get_num_threads()
+print(torch.get_num_threads(), *set(pool.map(work, range(8))), torch.get_num_threads())
+"""
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["2", "1", "2"]

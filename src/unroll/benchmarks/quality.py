@@ -20,6 +20,7 @@ from unroll.benchmarks.table import Bars, Row, Table
 from unroll.benchmarks.turns import AnyConfig, plain_loops, take_turns
 from unroll.config import ClassificationConfig, LanguageModelingConfig
 from unroll.tasks.data import ClassificationData
+from unroll.training.allocation import keep_freed_memory
 from unroll.training.monitoring import Throughput
 from unroll.training.run import Run, load_data, quiet
 
@@ -60,6 +61,7 @@ def time_to_quality(textbook: AnyConfig, ours: AnyConfig, steps: int | None, rou
         tokens by the speed of its own loop. A recipe that never gets there has no seconds.
     """
     quiet()
+    keep_freed_memory()
     console = Console(stderr=True, soft_wrap=True)  # what is printed there shows that it goes on
     steps, figure, best = _textbook(textbook, steps, console)
     tokens = _tokens(textbook, steps)

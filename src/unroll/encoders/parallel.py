@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from threading import Barrier
 from typing import Any
 
 import torch
@@ -133,7 +134,16 @@ def _split(tensors: Sequence[Tensor], num_rowed: int, shares: int) -> list[tuple
 @cache
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     """Workers that compute on one core each. A forked process, which has no threads of its parent's, makes its own."""
-    pool = ThreadPoolExecutor(threads, "rows", initializer=lambda: torch.set_num_threads(1))
+    started = Barrier(threads)
+
+    def start() -> None:
+        torch.set_num_threads(1)
+        # A thread takes the whole process's setting over when it first computes or asks; from then on it is its own. So
+        # it asks now, while that is 1: each worker with a team of threads would take two and a half times as long.
+        torch.get_num_threads()
+        started.wait()
+
+    pool = ThreadPoolExecutor(threads, "rows", initializer=start)
     list(pool.map(lambda _: None, range(threads)))
-    torch.set_num_threads(threads)  # part of the setting is the whole process's, and the workers have lowered it
+    torch.set_num_threads(threads)  # the process's, which the workers have lowered
     return pool

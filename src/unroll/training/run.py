@@ -32,6 +32,7 @@ from unroll.tasks.data import ClassificationData
 from unroll.tasks.language_modeling import LanguageModeling
 from unroll.tasks.novel_data import NovelData
 from unroll.tasks.task import Task, versions
+from unroll.training.allocation import keep_freed_memory
 from unroll.training.keeping import Checkpoints, DurableIO
 from unroll.training.monitoring import ProgressLines, Throughput
 from unroll.training.pictures import ClassificationPictures
@@ -148,6 +149,7 @@ class Run:
     def __init__(
         self, config: AnyConfig, data: AnyData, run_dir: Path, console: Console, start: Start | None = None
     ) -> None:
+        keep_freed_memory()
         self.config, self.data, self.run_dir, self.console, self.start = config, data, run_dir, console, start
         self.metrics: dict[str, float] = {}
         self.throughput = Throughput(config.trainer.log_every_n_steps)
