@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from unroll.encoders.layout import permute, time_first
 from unroll.encoders.parallel import Padding, over_rows
 
 # oneDNN compiles a kernel for each shape that it meets and keeps 1,024 of them: half a gigabyte for the lengths of IMDb
@@ -196,19 +197,21 @@ class RecurrentEncoder(nn.RNNBase):
         batch, time = x.shape[:2]
         steps, rows = torch.arange(time, device=x.device)[:, None], torch.arange(batch, device=x.device)
         padding = Padding(steps >= lengths, int(lengths.min()))
-        x = _TimeFirst.apply(x, padding, self._has_column)  # type: ignore[no-untyped-call]
+        column = padding.begins < time and self._takes_a_column
+        x = time_first(x, padding, column)
         # The steps of each row from its last to its first, as places in the flattened (time * batch,) steps. Backwards
         # the padding comes first; most cells can be held there, but at zero alone, and without a gradient.
         backward = None
-        if self.bidirectional and (self.cell == "rnn_tanh" or not all(map(_is_plain_zero, as_parts(state)))):
+        is_held = self.cell != "rnn_tanh" and all(map(_is_plain_zero, as_parts(state)))
+        if self.bidirectional and padding.begins < time and not is_held:
             backward = torch.where(padding.mask, steps, lengths - 1 - steps) * batch + rows
         states: list[State] = []
         for layer in range(self.num_layers):
-            x, after = self._one_layer(x, state, layer, padding, lengths, backward)
+            x, after = self._one_layer(x, state, layer, padding, column, lengths, backward)
             states += after
             if layer < self.num_layers - 1:
                 x = F.dropout(x, self.dropout, self.training)
-                if self._has_column:
+                if column:
                     x = torch.cat([x, padding.mask[..., None].to(x.dtype)], dim=-1)
         x = x.transpose(0, 1)
         if self.cell == "lstm":
@@ -216,7 +219,14 @@ class RecurrentEncoder(nn.RNNBase):
         return x, torch.cat(states)  # type: ignore[arg-type]
 
     def _one_layer(
-        self, x: Tensor, state: State, layer: int, padding: Padding, lengths: Tensor, backward: Tensor | None
+        self,
+        x: Tensor,
+        state: State,
+        layer: int,
+        padding: Padding,
+        column: bool,
+        lengths: Tensor,
+        backward: Tensor | None,
     ) -> tuple[Tensor, list[State]]:
         """One layer over `x` (time, batch, features): its output, zero in the padding, and its state after each row's
         last step (first step, backwards). All directions in one call, or where there is the order `backward`, one at a
@@ -226,20 +236,21 @@ class RecurrentEncoder(nn.RNNBase):
         for direction in range(0, self.num_directions, together):
             index = layer * self.num_directions + direction
             before = as_parts(_map_state(partial(torch.narrow, dim=0, start=index, length=together), state))
-            weights = [weight for part in self.all_weights[index : index + together] for weight in self._holding(part)]
-            inputs = x if backward is None or not direction else _permute(x, backward)
+            each = self.all_weights[index : index + together]
+            weights = [weight for part in each for weight in (self._holding(part) if column else part)]
+            inputs = x if backward is None or not direction else permute(x, backward)
             output, *after = over_rows(self._kernel, inputs, before, weights, padding)
             h = after[0]
             if padding.begins < len(x):  # the kernel's is after the padding
                 last = output[lengths - 1, torch.arange(len(lengths), device=x.device), : self.hidden_size][None]
                 h = torch.cat([last, h[1:]]) if together == 2 else last
-            outputs.append(output if backward is None or not direction else _permute(output, backward))
+            outputs.append(output if backward is None or not direction else permute(output, backward))
             states.append((h, after[1]) if self.cell == "lstm" else h)
         return torch.cat(outputs, dim=-1) if len(outputs) == 2 else outputs[0], states
 
     @property
-    def _has_column(self) -> bool:
-        """Whether the inputs have one feature more, which is 1 in the padding alone and holds the state there."""
+    def _takes_a_column(self) -> bool:
+        """Whether rows that have padding get one feature more, which is 1 there alone and holds the state."""
         return self.cell in ("lstm", "rnn_relu") or (self.cell == "gru" and self.bidirectional)
 
     def _holding(self, weights: Sequence[Tensor]) -> list[Tensor]:
@@ -251,8 +262,6 @@ class RecurrentEncoder(nn.RNNBase):
         - GRU: the update gate is opened. The state stays zero before the row's last step, read backwards.
         - ReLU: the state could grow beyond all bounds, and then make the gradient NaN; it is pushed to zero.
         """
-        if not self._has_column:
-            return list(weights)
         by_gate = {"lstm": [_SHUT, _OPEN, 0.0, 0.0], "gru": [0.0, _OPEN, 0.0]}
         lowest = torch.finfo(torch.bfloat16 if weights[0].dtype == torch.float32 else weights[0].dtype).min / 2
         hold = weights[0].new_tensor(by_gate.get(self.cell, [lowest])).repeat_interleave(self.hidden_size)
@@ -266,48 +275,6 @@ class RecurrentEncoder(nn.RNNBase):
         both = len(weights) == 8
         results: Sequence[Tensor] = _KERNELS[self.cell](x, state, weights, True, 1, 0.0, self.training, both, False)
         return results
-
-
-class _TimeFirst(torch.autograd.Function):
-    """Rows (batch, time, features) as the kernels read them, (time, batch, features), in one pass: zero in the padding,
-    in the precision of autocast, and where asked for with one feature more, which is 1 in the padding alone."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, padding: Padding, column: bool) -> Tensor:
-        ctx.padding, ctx.features = padding, x.size(-1)
-        device = x.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-        inputs = x.new_empty(x.size(1), x.size(0), x.size(2) + column, dtype=dtype)
-        inputs[..., : x.size(2)].copy_(x.transpose(0, 1))
-        padding.blank(inputs)
-        if column:
-            inputs[..., -1] = padding.mask
-        return inputs
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        # Zero in the padding by itself: see `RecurrentEncoder._holding`, and outputs there are blanked.
-        return gradients[0][..., : ctx.features].transpose(0, 1), None, None
-
-
-class _Permutation(torch.autograd.Function):
-    """Rows rearranged by an involution: a permutation that undoes itself, so that its gradient is itself."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, places: Tensor) -> Tensor:
-        ctx.save_for_backward(places)
-        return x.index_select(0, places)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (places,) = ctx.saved_tensors
-        return _Permutation.apply(gradients[0], places), None  # type: ignore[no-untyped-call]
-
-
-def _permute(x: Tensor, places: Tensor) -> Tensor:
-    """Rearrange the steps of `x` (time, batch, features) by `places` (time, batch) in the flattened steps."""
-    permuted: Tensor = _Permutation.apply(x.flatten(0, 1), places.flatten())  # type: ignore[no-untyped-call]
-    return permuted.view_as(x)
 
 
 def _is_plain_zero(x: Tensor) -> bool:
