@@ -90,6 +90,8 @@ class Table:
             axes.grid(axis="x", alpha=0.3)
             axes.set_axisbelow(True)
             if len(bars.values) > 1:
-                axes.legend(fontsize=8)
-        plots[0].invert_yaxis()
+                axes.legend(fontsize=8, loc="upper right")
+            if axes.get_xscale() == "linear" and max(values, default=0) >= 1000:
+                axes.xaxis.set_major_formatter("{x:,.0f}")
+        plots[0].set_ylim(len(labels) - 0.4, -0.6)
         return figure
