@@ -60,7 +60,7 @@ def imdb(request: Request) -> Table:
     """training of the textbook's sentiment model (steps: batches a turn)"""
     from unroll.benchmarks.training import training
 
-    return training(request.reviews(), request.steps or 60, request.rounds)
+    return training(request.reviews(), request.steps or 40, request.rounds)
 
 
 def charlm(request: Request) -> Table:
@@ -159,7 +159,8 @@ def main() -> None:
     if request.device == "cuda":
         check_cuda()
     table = TABLES[arguments.table](request)
-    table.show(Console(), arguments.json)
+    # A pipe or a file has no width of its own, and folds nothing.
+    table.show(Console(width=None if sys.stdout.isatty() else 160), arguments.json)
     picture = table.save(arguments.out)
     if not arguments.json:
         print(f"{picture.with_suffix('.json')} and {picture} hold the same")

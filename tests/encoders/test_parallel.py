@@ -19,6 +19,7 @@ NN = {"rnn_tanh": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
 @pytest.fixture(autouse=True)
 def _two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(parallel, "ENABLED", True)
+    monkeypatch.setattr(parallel, "MIN_WORK", 0)
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(1)
@@ -65,6 +66,37 @@ def test_outputs_states_and_gradients_are_torchs(cell: str, bidirectional: bool,
     for expected, got in zip(*results, strict=True):
         torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
     assert sorted(shares) == sorted([5, 6] * layers * (1 + bidirectional))
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_from_the_zero_state_both_directions_take_one_call(cell: str, shares: list[int]) -> None:
+    oracle = NN[cell](3, 5, batch_first=True, bidirectional=True).double()
+    encoder = RecurrentEncoder(cell, 3, 5, 1, True, backend="padded").double()
+    encoder.load_state_dict(oracle.state_dict())
+    lengths, results = torch.randint(1, 8, (11,)), []
+    for module in (oracle, encoder):
+        torch.manual_seed(1)
+        x = torch.randn(11, 7, 3, dtype=torch.float64, requires_grad=True)
+        if module is oracle:
+            packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            output, after = module(packed)
+            output, _ = torch.nn.utils.rnn.pad_packed_sequence(output, batch_first=True, total_length=7)
+        else:
+            output, after = module(x, lengths)
+        everything = [output, *(after if isinstance(after, tuple) else [after])]
+        torch.stack([(part * torch.randn(part.shape, dtype=part.dtype)).sum() for part in everything]).sum().backward()
+        results.append([*everything, x.grad, *(p.grad for p in module.parameters())])
+    for expected, got in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
+    assert sorted(shares) == [5, 6]
+
+
+def test_little_work_is_left_to_the_kernel(shares: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "MIN_WORK", 20 * 4 * 5)
+    encoder = RecurrentEncoder("lstm", 3, 5)
+    encoder(torch.randn(20, 4, 3), torch.full((20,), 4))
+    encoder(torch.randn(19, 4, 3), torch.full((19,), 4))
+    assert sorted(shares) == [10, 10, 19]
 
 
 def test_few_rows_and_one_thread_are_left_to_the_kernel(shares: list[int]) -> None:

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-MIN_ROWS = 4  # in a share; with fewer, handing work over costs more than it gains
+# With less, handing work over costs more than it gains: rows in a share, and steps x rows x units in all.
+MIN_ROWS, MIN_WORK = 4, 2**17
 
 # OpenMP's threads must leave their cores to the workers here; measured, it is 1.2 times a step's speed where they do so
 # at once, and half of it where they spin as they do by default. See unroll/openmp.py.
@@ -57,6 +58,8 @@ def over_rows(
     """
     threads = torch.get_num_threads()
     shares = min(threads, x.size(1) // MIN_ROWS)
+    if x.size(0) * x.size(1) * states[0].size(-1) < MIN_WORK:
+        shares = 1
     if not ENABLED or x.device.type != "cpu" or shares < 2:
         output, *after = kernel(x, *states, *weights)
         if padding.begins < len(x):
