@@ -111,6 +111,13 @@ def test_the_command_that_goes_on_with_a_run_is_as_the_page_on_reliability_shows
     assert run_all(ROOT / "docs" / "reliability.md", shell) == 3
 
 
+def test_every_command_of_the_page_on_speed_makes_a_table_that_is_tested(shell: Shell) -> None:
+    assert run_all(ROOT / "docs" / "performance.md", shell) == len(TESTED)
+    assert {command[2] for command in commands(ROOT / "docs" / "performance.md") if command[0] == "python"} == {
+        *TESTED,
+    } - {"overhead"}
+
+
 def test_every_make_target_and_file_named_is_there() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"`?make ([a-z]+)", " ".join(blocks(README, "bash"))):
