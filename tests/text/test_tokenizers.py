@@ -31,6 +31,7 @@ from unroll.text.tokenizers import TOKENIZERS, get_tokenizer
         ("", []),
         (" \t\r\n\u00a0\u3000", []),
         ('<br /> ";:" <br />', []),
+        ('<br" />', []),
     ],
 )
 def test_basic_english(text: str, tokens: list[str]) -> None:

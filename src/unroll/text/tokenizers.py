@@ -7,10 +7,14 @@ from collections.abc import Callable, Sequence
 Tokenizer = Callable[[str], Sequence[str]]
 
 
+# In torchtext's order: without its quote, `<br" />` is a line break.
 _BASIC_ENGLISH = (
-    *((mark, f" {mark} ") for mark in "'.,()!?"),
-    *((mark, " ") for mark in ("<br />", ";", ":")),
+    ("'", " ' "),
     ('"', ""),
+    (".", " . "),
+    ("<br />", " "),
+    *((mark, f" {mark} ") for mark in ",()!?"),
+    *((mark, " ") for mark in ";:"),
 )
 
 
