@@ -116,6 +116,7 @@ def time_to_quality(request: Request) -> Table:
     ours = request.config("task=imdb")
     is_novel = isinstance(ours, LanguageModelingConfig)
     settings = [setting for setting in request.settings if setting.startswith("data.")]
+    settings.append(f"trainer.accelerator={request.device}")
     textbook = compose(SCRIPTS.parent / "conf", [NOVEL if is_novel else REVIEWS, *settings])
     if is_novel:
         openmp.for_full_windows()

@@ -22,7 +22,7 @@ from unroll.config import ClassificationConfig, LanguageModelingConfig
 from unroll.tasks.data import ClassificationData
 from unroll.training.allocation import keep_freed_memory
 from unroll.training.monitoring import Throughput
-from unroll.training.run import Run, load_data, quiet
+from unroll.training.run import AnyData, Run, load_data, quiet
 
 VALIDATIONS = 4  # an epoch of the default recipe
 SPEED_STEPS = 40  # batches of the textbook's loop that its speed is taken from in a turn
@@ -63,8 +63,9 @@ def time_to_quality(textbook: AnyConfig, ours: AnyConfig, steps: int | None, rou
     quiet()
     keep_freed_memory()
     console = Console(stderr=True, soft_wrap=True)  # what is printed there shows that it goes on
-    steps, figure, best = _textbook(textbook, steps, console)
-    tokens = _tokens(textbook, steps)
+    data = load_data(textbook)
+    steps, figure, best = _textbook(textbook, data, steps, console)
+    tokens = _tokens(textbook, data, steps)
     with plain_loops(textbook) as plain:
         way = {"textbook": partial(plain, "textbook", min(steps, SPEED_STEPS))}
         speeds = take_turns(way, rounds)["textbook"]
@@ -95,9 +96,8 @@ def time_to_quality(textbook: AnyConfig, ours: AnyConfig, steps: int | None, rou
     return Table(name, caption, columns, rows, 1, (bars,))
 
 
-def _textbook(config: AnyConfig, steps: int | None, console: Console) -> tuple[int, float, float]:
+def _textbook(config: AnyConfig, data: Any, steps: int | None, console: Console) -> tuple[int, float, float]:
     """Return the steps of the recipe, the validation figure at its end, and the best on the way."""
-    data: Any = load_data(config)
     if isinstance(config, ClassificationConfig):
         batches = -(-len(data.train) // 32)
         epochs = config.trainer.max_epochs or 1
@@ -117,9 +117,8 @@ def _textbook(config: AnyConfig, steps: int | None, console: Console) -> tuple[i
     return steps, figures[-1], better(figures)
 
 
-def _tokens(config: AnyConfig, steps: int) -> float:
+def _tokens(config: AnyConfig, data: AnyData, steps: int) -> float:
     """Tokens that so many of the textbook's steps read."""
-    data = load_data(config)
     if isinstance(config, LanguageModelingConfig):
         return steps * config.data.batch_size * config.tbptt.window
     assert isinstance(data, ClassificationData)

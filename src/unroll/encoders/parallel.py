@@ -27,7 +27,7 @@ MIN_ROWS, MIN_WORK = 4, 2**17
 # at once, and half of it where they spin as they do by default. See unroll/openmp.py.
 ENABLED = sys.platform == "linux" and os.environ.get("GOMP_SPINCOUNT", "") in ("0", "1000")
 
-# (x, *states, *weights) -> (output, *states): x (time, rows, features), states (1, rows, hidden)
+# (x, *states, *weights) -> (output, *states): x (time, rows, features), states (directions, rows, hidden)
 Kernel = Callable[..., Sequence[Tensor]]
 
 
@@ -79,11 +79,8 @@ class _OverRows(torch.autograd.Function):
     def forward(
         ctx: Any, kernel: Kernel, padding: Padding, shares: int, num_rowed: int, needed: list[bool], *tensors: Tensor
     ) -> tuple[Tensor, ...]:
-        ctx.padding, ctx.num_rowed, ctx.needed = (
-            padding,
-            num_rowed,
-            needed,
-        )  # x and the states have rows, at dimension 1; weights have none
+        # x and the states have rows, at dimension 1; weights have none.
+        ctx.padding, ctx.num_rowed, ctx.needed = padding, num_rowed, needed
         autocast, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
         def run(share: tuple[Tensor, ...]) -> tuple[list[Tensor], Sequence[Tensor]]:

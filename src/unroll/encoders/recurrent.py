@@ -263,7 +263,7 @@ class RecurrentEncoder(nn.RNNBase):
         - ReLU: the state could grow beyond all bounds, and then make the gradient NaN; it is pushed to zero.
         """
         by_gate = {"lstm": [_SHUT, _OPEN, 0.0, 0.0], "gru": [0.0, _OPEN, 0.0]}
-        lowest = torch.finfo(torch.bfloat16 if weights[0].dtype == torch.float32 else weights[0].dtype).min / 2
+        lowest = torch.finfo(weights[0].dtype).min / 2  # which bf16 holds as well as float32
         hold = weights[0].new_tensor(by_gate.get(self.cell, [lowest])).repeat_interleave(self.hidden_size)
         return [torch.cat([weights[0], hold[:, None]], dim=1), *weights[1:]]
 
