@@ -1,10 +1,13 @@
-"""Keeps the tests off the network."""
+"""Keeps the tests off the network, and has a known copy of the novel."""
 
 import socket
 from typing import Any
 
 import huggingface_hub.constants
 import pytest
+
+from tests.corpora.gutenberg import BOOK_SHA256
+from unroll.corpora import novel
 
 
 @pytest.fixture
@@ -30,3 +33,9 @@ def offline(monkeypatch: pytest.MonkeyPatch, direct: None) -> list[str]:
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     return asked
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BOOK is the known copy."""
+    monkeypatch.setattr(novel, "KNOWN_SHA256", BOOK_SHA256)

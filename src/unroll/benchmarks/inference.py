@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from unroll.benchmarks.table import Bars, Row, Table
-from unroll.benchmarks.turns import Figures, Way, plain_loops, ratio, take_turns
+from unroll.benchmarks.turns import Figures, Way, device_of, plain_loops, ratio, take_turns
 from unroll.config import ClassificationConfig, LanguageModelingConfig
 from unroll.corpora.files import read_texts
 from unroll.inference.classify import LoadedClassifier
@@ -46,7 +46,10 @@ def inference(
         "unit": ("", "{}"),
         "of_textbook": ("of the textbook's", "{:.1f} ×"),
     }
-    caption = f"validation reviews and the novel, the textbook's models, medians of {rounds} rounds, cpu"
+    device = device_of(classifier)
+    caption = f"validation reviews and the novel, the textbook's models, medians of {rounds} rounds, {device.type}"
+    if device.type != "cpu":
+        caption += "; unroll writes on the CPU"
     bars = Bars("times as fast as the textbook's way", {"of_textbook": "ratio"})
     return Table("inference", caption, columns, rows, 1, (bars,))
 
@@ -67,7 +70,7 @@ def _rows(what: str, unit: str, figures: Figures) -> list[Row]:
 def predicting(config: ClassificationConfig, texts: int, rounds: int) -> Figures:
     """Measure texts/s: one by one, packed, in plain torch; one by one, batched, and from a file, by this package."""
     data = ClassificationData(config.data, config.seed)
-    network = build_classifier(config, len(data.vocabulary), len(data.labels)).eval()
+    network = build_classifier(config, len(data.vocabulary), len(data.labels)).to(device_of(config)).eval()
     model = LoadedClassifier(network, data.vocabulary, data.labels, config, {})
     reviews = [words(data.val, row, data.vocabulary) for row in range(len(data.val))]
 

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from unroll.benchmarks.table import Bars, Row, Table
-from unroll.benchmarks.turns import AnyConfig, Way, take_turns
+from unroll.benchmarks.turns import AnyConfig, Way, device_of, take_turns
 from unroll.config import ClassificationConfig, LanguageModelingConfig
 from unroll.corpora.files import read_rows
 from unroll.corpora.imdb import find_corpus
@@ -55,7 +55,10 @@ def startup(script: Path, reviews: ClassificationConfig, novel: LanguageModeling
         figures = take_turns(ways, rounds, warm_up=0)
     rows: list[Row] = [{"what": what, "seconds": statistics.median(seconds)} for what, seconds in figures.items()]
     columns = {"what": ("", "{}"), "seconds": ("seconds", "{:.2f}")}
-    caption = f"medians of {rounds} rounds; a first step counts from the command until the step is done and saved"
+    caption = (
+        f"medians of {rounds} rounds, {device_of(reviews).type}; a first step counts from the command until the step "
+        "is done and saved"
+    )
     return Table("startup", caption, columns, rows, 1, (Bars("seconds", {"seconds": "seconds"}),))
 
 
@@ -70,6 +73,7 @@ def _first_step(script: Path, folder: Path, config: AnyConfig, turn: int = 0) ->
     data = config.data
     places = {"source": data.source, "path": data.path, "folder": data.folder}
     settings = [f"data.{key}={json.dumps(value)}" for key, value in places.items() if value is not None]
+    settings.append(f"trainer.accelerator={config.trainer.accelerator}")
     with tempfile.TemporaryDirectory(dir=folder) as name:
         run_dir = Path(name, "run")
         saved = run_dir / "checkpoints" / "last.ckpt"

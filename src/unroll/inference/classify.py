@@ -101,11 +101,13 @@ class LoadedClassifier:
 
     @torch.inference_mode()
     def logits(self, documents: Documents) -> Tensor:
-        """Return the logits (documents, classes), in the documents' order, computed in batches of like length."""
+        """Return the logits (documents, classes), in the documents' order, computed in batches of like length where the
+        model's weights are."""
+        device = self.model.embedding.weight.device
         logits = torch.empty(len(documents), len(self.labels))
         for rows in BucketSampler(documents.lengths, token_budget=TOKEN_BUDGET):
             batch = documents[rows]
-            logits[rows] = self.model(batch.ids, batch.lengths)
+            logits[rows] = self.model(batch.ids.to(device), batch.lengths).cpu()
         return logits
 
     def kept(self, length: int) -> slice:
