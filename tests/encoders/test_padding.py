@@ -183,3 +183,19 @@ def test_sizes_at_which_the_fast_kernels_work_in_blocks(torch_nn, measure, cell,
     expected = measure(*torch_nn(encoder), x, lengths)
     for name, actual in run(measure, encoder, x, lengths).items():
         assert (actual - expected[name]).abs().max() < 1e-5 * max(1.0, float(expected[name].abs().max())), name
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("given", [False, True], ids=["zero_state", "given_state"])
+@pytest.mark.parametrize("steps", [[33, 33], [75, 75, 75], [37, 20, 1], [131]], ids=str)
+def test_numbers_of_steps_that_the_lstms_kernels_do_not_get(
+    make_encoder, make_state, torch_nn, measure, backend, steps, given, bidirectional
+):
+    """They get 34, 76, 38 and 136 steps."""
+    encoder = make_encoder("lstm", 3, 4, 2, bidirectional, backend=backend)
+    x, lengths = torch.randn(len(steps), max(steps), 3), torch.tensor(steps)
+    state = make_state(encoder, len(steps)) if given else None
+    expected = measure(*torch_nn(encoder), x, lengths, state)
+    for name, actual in run(measure, encoder, x, lengths, state).items():
+        assert actual.shape == expected[name].shape
+        assert (actual - expected[name]).abs().max() < 1e-5 * max(1.0, float(expected[name].abs().max())), name

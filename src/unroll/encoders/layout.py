@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -9,10 +10,23 @@ from torch import Tensor
 
 from unroll.encoders.parallel import Padding
 
+# oneDNN compiles an LSTM's kernels for each shape that it meets, in a millisecond each, and keeps 1,024 of them: half a
+# gigabyte for the lengths of IMDb reviews. Of the lengths that `round_up` leaves, these hold all. Read when the first
+# kernel is made.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
+
+
+def round_up(steps: int) -> int:
+    """Return the next number of steps with at most five binary digits that count, a sixteenth more at the most: kernels
+    are met again more often than lengths are."""
+    grain = 1 << max(0, steps.bit_length() - 5)
+    return -(-steps // grain) * grain
+
 
 def time_first(x: Tensor, padding: Padding, column: bool) -> Tensor:
-    """Return rows (batch, time, features) as (time, batch, features), made in one pass: zero in the padding, in the
-    precision of autocast, and with a `column` one feature more, which is 1 in the padding alone.
+    """Return rows (batch, time, features) as (time, batch, features), made in one pass: zero in the padding, which may
+    have more steps than the rows, in the precision of autocast, and with a `column` one feature more, which is 1 in the
+    padding alone.
 
     What made the rows gets no gradient from the padding if none comes out of it, see `RecurrentEncoder._holding`.
     """
@@ -23,12 +37,12 @@ def time_first(x: Tensor, padding: Padding, column: bool) -> Tensor:
 class _TimeFirst(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, padding: Padding, column: bool) -> Tensor:
-        ctx.features = x.size(-1)
+        ctx.steps, ctx.features = x.shape[1:]
         device, dtype = x.device.type, x.dtype
         if torch.is_autocast_enabled(device) and dtype != torch.float64:  # which autocast leaves alone
             dtype = torch.get_autocast_dtype(device)
-        inputs = x.new_empty(x.size(1), x.size(0), x.size(2) + column, dtype=dtype)
-        inputs[..., : x.size(2)].copy_(x.transpose(0, 1))
+        inputs = x.new_empty(len(padding.mask), x.size(0), x.size(2) + column, dtype=dtype)
+        inputs[: x.size(1), :, : x.size(2)].copy_(x.transpose(0, 1))
         padding.blank(inputs)
         if column:
             inputs[..., -1] = padding.mask
@@ -36,7 +50,7 @@ class _TimeFirst(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return gradients[0][..., : ctx.features].transpose(0, 1), None, None
+        return gradients[0][: ctx.steps, :, : ctx.features].transpose(0, 1), None, None
 
 
 def permute(x: Tensor, places: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,12 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from unroll.encoders.layout import permute, time_first
+from unroll.encoders.layout import permute, round_up, time_first
 from unroll.encoders.parallel import Padding, over_rows
-
-# oneDNN compiles a kernel for each shape that it meets and keeps 1,024 of them: half a gigabyte for the lengths of IMDb
-# reviews. Read when the first kernel is made; compiling them anew costs nothing that could be measured.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 CELLS = ("rnn_tanh", "rnn_relu", "gru", "lstm")
 BACKENDS = ("auto", "packed", "padded")
@@ -194,7 +189,8 @@ class RecurrentEncoder(nn.RNNBase):
 
     def _padded(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         # Time first from here on, as the kernels compute: what they would transpose is transposed once.
-        batch, time = x.shape[:2]
+        batch, given = x.shape[:2]
+        time = round_up(given) if self.cell == "lstm" and x.device.type == "cpu" else given
         steps, rows = torch.arange(time, device=x.device)[:, None], torch.arange(batch, device=x.device)
         padding = Padding(steps >= lengths, int(lengths.min()))
         column = padding.begins < time and self._takes_a_column
@@ -213,7 +209,7 @@ class RecurrentEncoder(nn.RNNBase):
                 x = F.dropout(x, self.dropout, self.training)
                 if column:
                     x = torch.cat([x, padding.mask[..., None].to(x.dtype)], dim=-1)
-        x = x.transpose(0, 1)
+        x = x[:given].transpose(0, 1)
         if self.cell == "lstm":
             return x, (torch.cat([h for h, _ in states]), torch.cat([c for _, c in states]))
         return x, torch.cat(states)  # type: ignore[arg-type]
