@@ -16,6 +16,7 @@ from torch import Tensor
 from unroll.benchmarks.table import Bars, Row, Table
 from unroll.benchmarks.turns import AnyConfig, device_of, now, plain_loops, ratio, take_turns
 from unroll.config import ClassificationConfig, LanguageModelingConfig
+from unroll.encoders.layout import round_up
 from unroll.encoders.parallel import Padding, over_rows
 from unroll.training.run import AnyData, Run, load_data, quiet, resolve_precision
 
@@ -90,10 +91,12 @@ def _train(config: AnyConfig, data: AnyData, steps: int, turn: int) -> float:
 
 def _kernels_alone(config: AnyConfig, data: AnyData, steps: int, turn: int) -> float:
     """Take the batches' shapes through the encoder's kernels, forward and backward, as this package drives them: rows
-    over the cores for documents, the whole batch for windows. Return tokens/s."""
+    over the cores for documents, their steps rounded up; the whole batch for windows. Return tokens/s."""
     device, hidden = device_of(config), config.encoder.hidden_size
     rows_over_cores = isinstance(config, ClassificationConfig)
     shapes = [(*batch.ids.t().shape, batch.num_tokens) for batch in islice(data.train_dataloader(), steps)]
+    if rows_over_cores:
+        shapes = [(round_up(time), rows, tokens) for time, rows, tokens in shapes]
     lstm = torch.nn.LSTM(config.model.embedding_size or len(data.vocabulary), hidden, device=device)
     weights = tuple(lstm.parameters())
     bf16 = resolve_precision(config.trainer.precision) == "bf16-mixed"
