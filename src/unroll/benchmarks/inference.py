@@ -20,7 +20,7 @@ from unroll.tasks.data import ClassificationData, words
 from unroll.tasks.novel_data import NovelData
 from unroll.training.run import quiet
 
-STREAMS = (1, 8, 64)  # texts that are written at once
+STREAMS = (1, 8, 64)  # texts that are written at once, of as many as the last
 MANY = 32  # times as many texts as are labelled one by one are labelled together
 
 
@@ -108,15 +108,18 @@ def predicting(config: ClassificationConfig, texts: int, rounds: int) -> Figures
 
 
 def writing(config: LanguageModelingConfig, length: int, rounds: int) -> Figures:
-    """Measure characters/s: the textbook's loop for one text, and texts of `length` characters by this package."""
+    """Measure characters/s of texts of `length` characters: one by the textbook's loop; by this package as many as make
+    a time that can be measured, so many at once."""
     data = NovelData(config.data, config.tbptt, config.seed)
     network = build_language_model(config, len(data.vocabulary)).eval()
     model = LoadedLanguageModel(network, data.vocabulary, data.opening, config, {})
 
     def write(samples: int, turn: int) -> float:
+        texts = max(STREAMS)
         started = time.perf_counter()
-        model.generate("", length=length, seed=turn * max(STREAMS), samples=samples)
-        return samples * length / (time.perf_counter() - started)
+        for seed in range(turn * texts, (turn + 1) * texts, samples):
+            model.generate("", length=length, seed=seed, samples=samples)
+        return texts * length / (time.perf_counter() - started)
 
     with plain_loops(config) as plain:
         ways = {"the textbook's, one text": partial(plain, "sampler", length)}
