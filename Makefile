@@ -31,6 +31,6 @@ lint: $(READY)  ## check style and types
 drill: $(READY)  ## kill runs, damage files, fuzz inputs, fill disks (minutes); nothing may be lost
 	$(VENV)/bin/python -m tests.faults.drill
 
-benchmark: $(READY)  ## measure speed: tables, JSON and pictures in runs/benchmarks (half an hour)
+benchmark: $(READY)  ## measure speed: tables, JSON and pictures in runs/benchmarks (a quarter of an hour)
 	for table in imdb charlm encoders inference startup scaling overhead; do \
 	  $(VENV)/bin/python scripts/benchmark.py $$table $(ARGS) || exit; done

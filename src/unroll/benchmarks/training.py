@@ -95,7 +95,7 @@ def _kernels_alone(config: AnyConfig, data: AnyData, steps: int, turn: int) -> f
     device, hidden = device_of(config), config.encoder.hidden_size
     rows_over_cores = isinstance(config, ClassificationConfig)
     shapes = [(*batch.ids.t().shape, batch.num_tokens) for batch in islice(data.train_dataloader(), steps)]
-    if rows_over_cores:
+    if rows_over_cores and device.type == "cpu":
         shapes = [(round_up(time), rows, tokens) for time, rows, tokens in shapes]
     lstm = torch.nn.LSTM(config.model.embedding_size or len(data.vocabulary), hidden, device=device)
     weights = tuple(lstm.parameters())

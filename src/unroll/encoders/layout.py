@@ -11,8 +11,8 @@ from torch import Tensor
 from unroll.encoders.parallel import Padding
 
 # oneDNN compiles an LSTM's kernels for each shape that it meets, in a millisecond each, and keeps 1,024 of them: half a
-# gigabyte for the lengths of IMDb reviews. Of the lengths that `round_up` leaves, these hold all. Read when the first
-# kernel is made.
+# gigabyte for the lengths of IMDb reviews. 256 are those of a training run, of the lengths that `round_up` leaves. Read
+# when the first kernel is made.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 

@@ -209,10 +209,8 @@ class RecurrentEncoder(nn.RNNBase):
                 x = F.dropout(x, self.dropout, self.training)
                 if column:
                     x = torch.cat([x, padding.mask[..., None].to(x.dtype)], dim=-1)
-        x = x[:given].transpose(0, 1)
-        if self.cell == "lstm":
-            return x, (torch.cat([h for h, _ in states]), torch.cat([c for _, c in states]))
-        return x, torch.cat(states)  # type: ignore[arg-type]
+        parts = zip(*map(as_parts, states), strict=True)
+        return x[:given].transpose(0, 1), as_state([torch.cat(part) for part in parts])
 
     def _one_layer(
         self,
