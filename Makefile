@@ -1,7 +1,8 @@
 # `make` alone explains itself. ARGS passes settings on: make train ARGS="seed=1 trainer.max_epochs=3"
 PYTHON ?= python3
 ARGS ?=
-VENV := .venv
+# Another Python has an environment of its own: make test PYTHON=python3.12
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
@@ -20,17 +21,18 @@ $(READY): pyproject.toml constraints.txt
 train: $(READY)  ## train the sentiment model: python scripts/train.py task=imdb
 	$(VENV)/bin/python scripts/train.py task=imdb $(ARGS)
 
-test: $(READY)  ## run all tests (no network), in two processes: three minutes on two cores
+test: $(READY)  ## run all tests (no network), in two processes: four minutes on two cores
 	$(VENV)/bin/python -m pytest --numprocesses 2 $(ARGS)
 
-lint: $(READY)  ## check style and types
+lint: $(READY)  ## check style, types, and which room imports which
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache
 
 drill: $(READY)  ## kill runs, damage files, fuzz inputs, fill disks (minutes); nothing may be lost
 	$(VENV)/bin/python -m tests.faults.drill
 
-benchmark: $(READY)  ## measure speed: tables, JSON and pictures in runs/benchmarks (a quarter of an hour)
+benchmark: $(READY)  ## measure speed: tables as JSON, Markdown and pictures in runs/benchmarks (a quarter of an hour)
 	for table in imdb charlm encoders inference startup scaling overhead; do \
-	  $(VENV)/bin/python scripts/benchmark.py $$table $(ARGS) || exit; done
+	  $(VENV)/bin/python -m benchmarks $$table $(ARGS) || exit; done

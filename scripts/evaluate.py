@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from unroll import cli
+from unroll import cli, runtime
 
 
 def main() -> None:
@@ -22,13 +22,10 @@ def main() -> None:
     parser.add_argument("--split", choices=("val", "test"), default="test", help="of the corpus (default: test)")
     parser.add_argument("--dynamic", action="store_true", help="let a language model learn from the text as it goes")
     arguments = parser.parse_args()
-    from unroll.inference.evaluate import evaluate, evaluate_dynamically
-    from unroll.inference.load import load
+    runtime.configure()
+    from unroll.inference.evaluate import evaluate
 
-    if arguments.dynamic:
-        figures = evaluate_dynamically(arguments.checkpoint, arguments.data, arguments.split)
-    else:
-        figures = evaluate(load(arguments.checkpoint), arguments.data, arguments.split)
+    figures = evaluate(arguments.checkpoint, arguments.data, arguments.split, arguments.dynamic)
     print(json.dumps(figures, indent=2))
 
 

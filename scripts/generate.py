@@ -1,4 +1,4 @@
-"""Have a language model write: `python scripts/generate.py CKPT --prompt "The island" --length 500`."""
+"""Generate text with a language model: `python scripts/generate.py CKPT --prompt "The island" --length 500`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import json
 import sys
 from pathlib import Path
 
-from unroll import cli
+from unroll import cli, runtime
 from unroll.errors import ConfigError
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Print what a language model writes, as it is written.")
+    parser = argparse.ArgumentParser(description="Print what a language model generates, character by character.")
     parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="a best.ckpt or last.ckpt")
     parser.add_argument("--prompt", default="", help="what the text begins with (default: nothing, as the book begins)")
     parser.add_argument("--length", type=int, default=500, help="characters to write after it (default: 500)")
@@ -20,12 +20,13 @@ def main() -> None:
     parser.add_argument("--top-k", type=int, help="choose among so many of the likeliest characters")
     parser.add_argument("--top-p", type=float, help="choose among the likeliest that have this probability together")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same text (default: 0)")
-    parser.add_argument("--samples", type=int, default=1, help="texts; the seeds count up (default: 1)")
+    parser.add_argument("--samples", type=int, default=1, help="texts, each with its own random numbers (default: 1)")
     parser.add_argument("--json", action="store_true", help="one JSON object a text, at the end")
     arguments = parser.parse_args()
-    from unroll.inference.load import load_language_model
+    runtime.configure(full_windows=True)
+    from unroll.inference.load import load
 
-    model = load_language_model(arguments.checkpoint)
+    model = load(arguments.checkpoint, "generate")
     prompt = arguments.prompt.encode(errors="surrogateescape").decode(errors="replace")
     names = ("length", "temperature", "top_k", "top_p", "seed", "samples")
     try:
@@ -41,9 +42,9 @@ def main() -> None:
     texts = ["".join(characters) for characters in zip([prompt] * arguments.samples, *steps, strict=True)]
     for number, text in enumerate(texts):
         if arguments.json:
-            print(json.dumps({"seed": arguments.seed + number, "text": text}))
+            print(json.dumps({"seed": arguments.seed, "sample": number, "text": text}))
         else:
-            print(f"--- seed {arguments.seed + number}\n{text}")
+            print(f"--- sample {number}\n{text}")
 
 
 if __name__ == "__main__":

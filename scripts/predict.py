@@ -12,13 +12,12 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from unroll import cli
+from unroll import cli, runtime
 from unroll.corpora.files import read_texts
-
-if TYPE_CHECKING:
-    from unroll.inference.classify import Prediction
+from unroll.errors import ConfigError
+from unroll.tasks.spec import TASKS
 
 EXCERPT = 80  # characters of a text that are shown beside its label
 
@@ -35,6 +34,7 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()  # options may stand among the texts
     if bool(arguments.texts) == bool(arguments.file):
         parser.error("give texts, - for standard input, or --file FILE")
+    runtime.configure()
     texts = _texts(arguments)
     for figures, answer, text, note in (explained if arguments.explain else predicted)(arguments, texts):
         excerpt = " ".join(text.split())
@@ -47,37 +47,30 @@ Answer = tuple[dict[str, Any], str, str, str]  # all figures, those to print, th
 
 def predicted(arguments: argparse.Namespace, texts: Iterable[str]) -> Iterator[Answer]:
     """Ask a classifier about each text."""
-    from unroll.inference.load import load_classifier
+    from unroll.inference.load import load
 
-    model, shown = load_classifier(arguments.checkpoint), deque[str]()
+    model, shown = load(arguments.checkpoint, "predict"), deque[str]()
     for prediction in model.predict_stream(_noting(texts, shown)):
-        yield _answer(prediction, model.labels, shown.popleft())
+        yield vars(prediction), prediction.answer, shown.popleft(), prediction.note
 
 
 def explained(arguments: argparse.Namespace, texts: Iterable[str]) -> Iterator[Answer]:
     """Ask either kind of model about all texts, and write the page."""
-    from unroll.diagnostics.explain import Judgement, explain
+    from unroll.diagnostics.explain import explain
     from unroll.diagnostics.page import page
     from unroll.durable import write_text
     from unroll.inference.load import load
 
     model = load(arguments.checkpoint)
-    found = explain(model, texts)
-    directions = "two directions" if model.model.encoder.bidirectional else "one direction"
+    spec = TASKS[model.config.kind]
+    if spec.explain is None:
+        raise ConfigError(f"{arguments.checkpoint}: there is no page for {model.config.kind}; leave --explain out")
+    found: list[Any] = explain(spec.load("explain"), model, texts)
+    directions = "two directions" if model.model.encoder.num_directions == 2 else "one direction"
     about = f"{arguments.checkpoint}, {model.config.encoder.cell} encoder of {directions}"
     write_text(arguments.explain, page(about, found))
     for one in found:
-        if isinstance(one, Judgement):
-            yield _answer(one.prediction, tuple(one.prediction.probabilities), one.text[: 4 * EXCERPT])
-        else:
-            figures = {"bits_per_character": one.bits_per_character, "characters": len(one.bits)}
-            yield figures, f"{one.bits_per_character:.3f} bits per character", one.text[: 4 * EXCERPT], ""
-
-
-def _answer(prediction: Prediction, labels: tuple[str, ...], text: str) -> Answer:
-    note = "  (no word that the model knows)" if prediction.unknown == prediction.tokens else ""
-    width = max(len(label) for label in labels)
-    return vars(prediction), f"{prediction.label:<{width}}  {prediction.probability:.3f}", text, note
+        yield one.figures(), one.answer, one.text[: 4 * EXCERPT], one.note
 
 
 def _texts(arguments: argparse.Namespace) -> Iterable[str]:

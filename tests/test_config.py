@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
-from unroll.config import SCHEMAS, ClassificationConfig, LanguageModelingConfig, from_dict, to_dict, unknown_key
+from unroll.compose import compose
+from unroll.config import ClassificationConfig, LanguageModelingConfig, to_dict
+from unroll.config.legacy import translate
 from unroll.errors import ConfigError
 from unroll.models.classifier import TextClassifier, build_classifier
 from unroll.models.language_model import LanguageModel, build_language_model
+from unroll.tasks.spec import from_dict, unknown_key
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
-def composed(*overrides: str) -> ClassificationConfig | LanguageModelingConfig:
-    for task, schema in SCHEMAS.items():
-        ConfigStore.instance().store(group="schema", name=task, node=schema)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return from_dict(OmegaConf.to_container(compose("train", list(overrides)), resolve=True))
+def composed(*overrides: str) -> Any:
+    return compose(CONF, list(overrides))
 
 
 def config_files() -> list[str]:
@@ -41,10 +39,10 @@ def built(config: ClassificationConfig | LanguageModelingConfig) -> TextClassifi
 @pytest.mark.parametrize("choice", config_files())
 def test_every_config_file_composes_and_builds_a_model(choice: str) -> None:
     config = composed(choice)
-    model = built(config)
-    assert model.encoder.cell == config.encoder.cell
-    assert model.encoder.hidden_size == config.encoder.hidden_size
-    assert model.encoder.bidirectional == config.encoder.bidirectional
+    encoder, directions = built(config).encoder, 1 + config.encoder.bidirectional
+    assert getattr(encoder, "cell", "min_gru") == config.encoder.cell
+    assert encoder.output_size == directions * config.encoder.hidden_size
+    assert encoder.num_directions == directions
     assert from_dict(to_dict(config)) == config
 
 
@@ -80,8 +78,7 @@ def test_an_experiment_gives_way_to_the_command_line() -> None:
     assert composed("experiment=textbook_imdb", "data.batch_size=7").data.batch_size == 7
 
 
-ENDING = {"trainer": {"max_epochs": 1}}
-NOVEL = "mysterious_island"
+NOVEL = "language_modeling"
 
 
 @pytest.mark.parametrize(
@@ -97,14 +94,25 @@ NOVEL = "mysterious_island"
         ({"encoder": {"hidden_size": None}}, "encoder.hidden_size=null: must be a whole number"),
         ({"encoder": {"cell": "lsmt"}}, "did you mean encoder.cell=lstm?"),
         ({"encoder": {"dropout": 1.0, "num_layers": 2}}, "encoder.dropout=1.0: must be below 1"),
-        ({"encoder": {"dropout": 0.5}}, "write encoder.num_layers=2"),
+        ({"encoder": {"dropout": 0.5, "num_layers": 1}}, "write encoder.num_layers=2"),
         ({"encoder": 3}, "encoder must be a group of settings, not 3"),
         ({"tbptt": {"window": 0}}, "tbptt.window=0: must be at least 1"),
         ({"tbptt": {"window": 50}, "encoder": {"bidirectional": True}}, "needs encoder.bidirectional=false"),
         ({"model": {"pooling": []}}, "write one or more of last, mean, max"),
         ({"model": {"pooling": ["maximum"]}}, "model.pooling=maximum: must be one of last, mean, max"),
         ({"data": {"batch_size": 0}}, "data.batch_size=0: must be at least 1"),
-        ({"data": {"token_budget": 100}}, "give either data.batch_size or data.token_budget"),
+        ({"data": {"max_tokens": 100}}, "give either data.batch_size (documents) or data.max_tokens"),
+        ({"data": {"token_budget": 100}}, "there is no setting 'data.token_budget'; did you mean 'data.max_tokens'?"),
+        ({"data": {"keep": "end"}}, "there is no setting 'data.keep'; did you mean 'data.truncate'?"),
+        ({"data": {"bucket_noise": 0.1}}, "did you mean 'data.padding_noise'?"),
+        ({"optimizer": {"warmup": 0.1}}, "did you mean 'optimizer.warmup_fraction'?"),
+        ({"encoder": {"options": 3}}, "encoder.options=3: must be a group of settings"),
+        ({"trainer": {"max_time": "banana"}}, "trainer.max_time=banana: must be days:hours:minutes:seconds"),
+        ({"trainer": {"max_steps": 0}}, "trainer.max_steps=0 leaves nothing to train"),
+        ({"trainer": {"val_check_interval": 1.5}}, "trainer.val_check_interval=1.5: must be a share of at most 1.0"),
+        ({"trainer": {"limit_train_batches": 0}}, "trainer.limit_train_batches=0 leaves nothing to train on"),
+        ({"trainer": {"limit_train_batches": 0.0}}, "trainer.limit_train_batches=0 leaves nothing to train on"),
+        ({"task": "../up"}, "a name is up to 64 letters"),
         ({"data": {"val_fraction": float("nan")}}, "data.val_fraction=nan: must be at least"),
         ({"data": {"source": "hub", "path": "x.csv"}}, "drop one of them"),
         ({"optimizer": {"name": "adam", "weight_decay": 0.1}}, "write optimizer.name=adamw"),
@@ -112,37 +120,56 @@ NOVEL = "mysterious_island"
         ({"trainer": {"max_epochs": None, "max_time": "00:00:01:00"}}, "write optimizer.schedule=constant"),
         ({"trainer": {"precision": "16"}}, "trainer.precision=16: must be one of"),
         ({"seed": -1}, "seed=-1: must be at least 0"),
-        ({"task": "imbd"}, "did you mean task=imdb?"),
-        ({"task": NOVEL, "tbptt": {"window": 0}}, "tbptt.window=0: must be at least 1"),
-        ({"task": NOVEL, "tbptt": {"window": None}}, "tbptt.window=null: must be a whole number"),
-        ({"task": NOVEL, "tbptt": {"window": 8, "stride": 9}}, "tbptt.stride=9 goes beyond tbptt.window=8"),
-        ({"task": NOVEL, "tbptt": {"window": 8, "stride": 4, "random_window": True}}, "write tbptt.stride=null"),
-        ({"task": NOVEL, "encoder": {"bidirectional": True}}, "encoder.bidirectional=false"),
-        ({"task": NOVEL, "encoder": {"hidden_size": 7}, "model": {"tie_weights": True}}, "model.embedding_size=7"),
-        ({"task": NOVEL, "data": {"batch_size": 0}}, "data.batch_size=0: must be at least 1"),
-        ({"task": NOVEL, "data": {"source": "hub"}}, "data.source=hub: must be one of auto, local, download, embedded"),
-        ({"task": NOVEL, "data": {"source": "embedded", "path": "x.txt"}}, "drop one of them"),
-        ({"task": NOVEL, "model": {"pooling": ["max"]}}, "there is no setting 'model.pooling'"),
+        ({"kind": "clasification"}, "did you mean kind=classification?"),
+        ({"kind": NOVEL, "tbptt": {"window": 0}}, "tbptt.window=0: must be at least 1"),
+        ({"kind": NOVEL, "tbptt": {"window": None}}, "tbptt.window=null: must be a whole number"),
+        ({"kind": NOVEL, "tbptt": {"window": 8, "stride": 9}}, "tbptt.stride=9 goes beyond tbptt.window=8"),
+        ({"kind": NOVEL, "tbptt": {"window": 8, "stride": 4, "random_window": True}}, "write tbptt.stride=null"),
+        ({"kind": NOVEL, "encoder": {"bidirectional": True}}, "encoder.bidirectional=false"),
+        ({"kind": NOVEL, "encoder": {"hidden_size": 7}, "model": {"tie_weights": True}}, "model.embedding_size=7"),
+        ({"kind": NOVEL, "data": {"batch_size": 0}}, "data.batch_size=0: must be at least 1"),
+        ({"kind": NOVEL, "data": {"source": "hub"}}, "data.source=hub: must be one of auto, local, download, embedded"),
+        ({"kind": NOVEL, "data": {"source": "embedded", "path": "x.txt"}}, "drop one of them"),
+        ({"kind": NOVEL, "model": {"pooling": ["max"]}}, "there is no setting 'model.pooling'"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_says_what_to_write(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        from_dict(ENDING | values)
+        from_dict(values)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
 
 
 def test_values_that_are_fine_are_taken_as_they_are() -> None:
-    config = from_dict(ENDING | {"optimizer": {"learning_rate": 1}, "model": {"pooling": ("last", "mean")}})
+    config = from_dict({"optimizer": {"learning_rate": 1}, "model": {"pooling": ("last", "mean")}})
     assert config.optimizer.learning_rate == 1.0
     assert config.model.pooling == ["last", "mean"]
 
 
 def test_a_setting_of_the_other_task_is_named_as_such() -> None:
-    assert "'model.pooling' is a setting of task=imdb alone" in str(unknown_key("model.pooling"))
-    assert "'tbptt.stride' is a setting of task=mysterious_island alone" in str(unknown_key("tbptt.stride"))
+    assert "'model.pooling' is a setting of classification alone" in str(unknown_key("model.pooling"))
+    assert "'tbptt.stride' is a setting of language_modeling alone" in str(unknown_key("tbptt.stride"))
 
 
 def test_a_key_like_nothing_else_points_to_the_list() -> None:
     assert "--cfg job" in str(unknown_key("zzzzzzzzzz"))
+
+
+def test_the_defaults_stand_in_one_place() -> None:
+    assert composed("task=classification") == ClassificationConfig()
+    assert composed("task=language_modeling") == LanguageModelingConfig()
+
+
+def test_settings_of_format_2_are_todays_settings() -> None:
+    old = {
+        "task": "imdb",
+        "data": {"max_tokens": 400, "keep": "end", "token_budget": None, "bucket_noise": 0.2, "min_freq": 5},
+        "optimizer": {"warmup": 0.25},
+    }
+    config = from_dict(translate(old))
+    assert (config.kind, config.data.max_length, config.data.truncate) == ("classification", 400, "start")
+    assert (config.data.max_tokens, config.data.padding_noise, config.optimizer.warmup_fraction) == (None, 0.2, 0.25)
+    assert (config.data.hub, config.data.labels) == (composed("task=imdb").data.hub, ["negative", "positive"])
+    novel = from_dict(translate({"task": "mysterious_island", "optimizer": {"warmup": 0.1}}))
+    assert (novel.kind, novel.data.gutenberg) == ("language_modeling", 1268)

@@ -58,10 +58,11 @@ def test_train_generate_and_evaluate(shell: Shell, trained: str) -> None:
 
     several = shell("generate.py", trained, "--prompt", "the ", "--length", "80", "--samples", "3", "--json")
     texts = [json.loads(line) for line in several.out.splitlines()]
-    assert [text["seed"] for text in texts] == [0, 1, 2]
+    assert [(text["seed"], text["sample"]) for text in texts] == [(0, 0), (0, 1), (0, 2)]
+    assert len({text["text"] for text in texts}) == 3
     assert texts[0]["text"] + "\n" == said.out
     shown = shell("generate.py", trained, "--prompt", "the ", "--length", "80", "--samples", "3").out
-    assert all(f"--- seed {text['seed']}\n{text['text']}\n" in shown for text in texts)
+    assert all(f"--- sample {text['sample']}\n{text['text']}\n" in shown for text in texts)
     assert shell("generate.py", trained, "--length", "10").out[0] == TEXT[0]
 
     summary = json.loads(Path("first/summary.json").read_text())
@@ -88,7 +89,7 @@ def test_train_generate_and_evaluate(shell: Shell, trained: str) -> None:
         (b"ab" * 500, ["tbptt.window=0"], 2, "tbptt.window=0: must be at least 1"),
         (b"ab" * 500, ["tbptt.stride=17"], 2, "tbptt.stride=17 goes beyond tbptt.window=16"),
         (b"ab" * 500, ["encoder=bilstm"], 2, "encoder.bidirectional=false"),
-        (b"ab" * 500, ["model.pooling=[max]"], 2, "'model.pooling' is a setting of task=imdb alone"),
+        (b"ab" * 500, ["model.pooling=[max]"], 2, "'model.pooling' is a setting of classification alone"),
         (b"ab" * 500, ["data.source=embedded"], 2, "drop one of them"),
     ],
 )

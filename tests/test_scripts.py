@@ -89,7 +89,7 @@ def test_predict_explains_itself_on_a_page(shell: Shell, trained: str) -> None:
         (["encoder.hidden_size=many"], "encoder.hidden_size"),
         (["encoder=gru", "encoder.dropout=0.5"], "write encoder.num_layers=2"),
         (["tbptt.window=10"], "tbptt.window needs encoder.bidirectional=false"),
-        (["task=imbd"], "there is no task=imbd; there are imdb, mysterious_island"),
+        (["task=imbd"], "there is no task=imbd; there are classification, imdb, language_modeling, mysterious_island"),
         (["experiment=none_such"], "there is no experiment=none_such; there are textbook_charlm, textbook_imdb"),
         (["data.path="], "data.path is empty; give it a value, or null"),
         (["encoder.hidden_size=[1"], "can't read 'encoder.hidden_size=[1'"),
@@ -206,6 +206,6 @@ def test_sigterm_saves_and_exits_with_143(reviews: Path, tmp_path: Path) -> None
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
     assert re.fullmatch(
-        r"error: stopped by SIGTERM; the run is saved in run/checkpoints/last\.ckpt; go on .* resume=run\n", err
+        r"error: stopped by SIGTERM; the run is saved in run/checkpoints/last\.ckpt; resume it with resume=run\n", err
     )
     assert json.loads((tmp_path / "run/summary.json").read_text())["status"] == "interrupted"

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from unroll import openmp
-
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
-
-openmp.for_rows_over_cores()
+__all__ = ["__version__", "configure_runtime", "load", "register_encoder", "register_task"]
 
 if TYPE_CHECKING:
+    from unroll.encoders import register_encoder
     from unroll.inference.load import load
+    from unroll.runtime import configure as configure_runtime
+    from unroll.tasks.spec import register_task
+
+_PLACES = {
+    "configure_runtime": ("unroll.runtime", "configure"),
+    "load": ("unroll.inference.load", "load"),
+    "register_encoder": ("unroll.encoders", "register_encoder"),
+    "register_task": ("unroll.tasks.spec", "register_task"),
+}
 
 
 def __getattr__(name: str) -> object:
-    """Import `load`, and torch with it, only when it is asked for."""
-    if name == "load":
-        from unroll.inference.load import load
-
-        return load
+    """Import what is asked for, and torch with it where it is needed, only then."""
+    if name in _PLACES:
+        module, attribute = _PLACES[name]
+        return getattr(import_module(module), attribute)
     raise AttributeError(f"module 'unroll' has no attribute {name!r}")

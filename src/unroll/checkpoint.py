@@ -17,19 +17,16 @@ import torch
 from unroll.durable import replacing
 from unroll.errors import CheckpointError
 
-FORMAT = 2
+FORMAT, READABLE = 3, (2, 3)
 
 _MARK = b"\nsha256:"
 _TRAILER = len(_MARK) + 64  # bytes: the mark and 64 hexadecimal digits
 
-# What a checkpoint holds besides Lightning's own entries, and of which type.
+# What a checkpoint holds besides Lightning's own entries and those of its task (vocabulary, labels, …).
 SCHEMA: dict[str, type] = {
     "format": int,
     "task": str,
-    "config": dict,  # plain values, see `unroll.config.from_dict`
-    "vocabulary": list,  # of str: the token of each id
-    "tokenizer": str,
-    "labels": list,  # of str: the name of each class
+    "config": dict,  # plain values, see `unroll.tasks.spec.settings_of`
     "data": dict,  # source, origin, fingerprint, …
     "versions": dict,
     "state_dict": dict,  # of Tensor
@@ -91,8 +88,11 @@ def load(path: Path) -> dict[str, Any]:
             raise CheckpointError(
                 f"{path}: not a checkpoint of unroll; its entry '{key}' is missing or no {kind.__name__}"
             )
-    if content["format"] != FORMAT:
-        raise CheckpointError(f"{path}: has format {content['format']}, this version reads {FORMAT}; upgrade unroll")
+    if content["format"] not in READABLE:
+        raise CheckpointError(
+            f"{path}: has format {content['format']}, this version reads {' and '.join(map(str, READABLE))}; upgrade "
+            "unroll"
+        )
     return content
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -11,18 +12,18 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unroll.config import SCHEMAS, ClassificationConfig, LanguageModelingConfig, from_dict, unknown_key
 from unroll.errors import ConfigError
+from unroll.tasks.spec import TASKS, from_dict, unknown_key
 
 
 def register() -> None:
-    """Give Hydra the settings' names and types, by task, and have it raise its errors instead of printing them."""
+    """Give Hydra the settings' names and types, by kind of task. It then raises its errors instead of printing them."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    for task, schema in SCHEMAS.items():
-        ConfigStore.instance().store(group="schema", name=task, node=schema)
+    for kind in TASKS:
+        ConfigStore.instance().store(group="schema", name=kind, node=TASKS[kind].settings)
 
 
-def compose(folder: Path, settings: list[str]) -> ClassificationConfig | LanguageModelingConfig:
+def compose(folder: Path, settings: list[str]) -> Any:
     """Return the config of the settings, by the files in a folder.
 
     Raises:

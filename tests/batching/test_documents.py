@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unroll.batching.documents import Batch, BucketSampler, Documents, make_loader
+from unroll.batching.documents import Batch, BucketSampler, Documents
+from unroll.batching.loader import ResumableLoader
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=40)
 NOISE = st.floats(0, 0.95)
@@ -73,7 +74,7 @@ def test_documents_may_lie_anywhere_and_share_nothing_with_their_batches() -> No
 
 SAMPLERS = st.one_of(
     st.builds(lambda size: {"batch_size": size}, st.integers(1, 12)),
-    st.builds(lambda budget: {"token_budget": budget}, st.integers(1, 400)),
+    st.builds(lambda budget: {"max_tokens": budget}, st.integers(1, 400)),
 )
 
 
@@ -96,7 +97,7 @@ def test_every_document_comes_once_in_the_promised_number_of_batches(
         else:
             for batch in batches:
                 padded = max(lengths[row] for row in batch) * len(batch)
-                assert len(batch) == 1 or padded <= size["token_budget"]
+                assert len(batch) == 1 or padded <= size["max_tokens"]
 
 
 @given(LENGTHS, SAMPLERS, NOISE, st.integers(0, 2**40), st.integers(0, 50))
@@ -117,7 +118,7 @@ def test_the_order_is_a_function_of_seed_and_epoch(
     assert array.tolist() == lengths
 
 
-@pytest.mark.parametrize("size", [{"batch_size": 8}, {"token_budget": 300}])
+@pytest.mark.parametrize("size", [{"batch_size": 8}, {"max_tokens": 300}])
 @pytest.mark.parametrize("noise", [0.0, 0.2])
 def test_epochs_and_seeds_differ(size: dict[str, int], noise: float) -> None:
     lengths = np.arange(1, 101) // 4 + 1
@@ -145,7 +146,7 @@ def test_without_a_seed_the_order_is_by_length_and_stays() -> None:
     for epoch in range(3):
         sampler.set_epoch(epoch)
         assert list(sampler) == [[1, 4], [2, 0], [3, 5]]
-    assert list(BucketSampler(lengths, token_budget=6, noise=0.9)) == [[1, 4, 2], [0, 3], [5]]
+    assert list(BucketSampler(lengths, max_tokens=6, noise=0.9)) == [[1, 4, 2], [0, 3], [5]]
 
 
 # Padding.
@@ -157,20 +158,20 @@ def test_buckets_waste_little() -> None:
     shuffled = random.permutation(5000).tolist()
     plain = padding_share([shuffled[i : i + 32] for i in range(0, 5000, 32)], lengths)
     assert plain > 0.6
-    for size in ({"batch_size": 32}, {"token_budget": 8192}):
+    for size in ({"batch_size": 32}, {"max_tokens": 8192}):
         assert padding_share(list(BucketSampler(lengths, noise=0.1, seed=0, **size)), lengths) < 0.12
         assert padding_share(list(BucketSampler(lengths, noise=0.0, seed=0, **size)), lengths) < 0.03
 
 
 def test_a_budget_is_used_up() -> None:
-    assert list(BucketSampler(np.array([5] * 7), token_budget=15)) == [[0, 1, 2], [3, 4, 5], [6]]
-    assert [len(batch) for batch in BucketSampler(np.array([5] * 7), token_budget=15, noise=0.5, seed=0)] != [1] * 7
-    assert list(BucketSampler(np.array([99, 1, 98, 1]), token_budget=15)) == [[1, 3], [2], [0]]
+    assert list(BucketSampler(np.array([5] * 7), max_tokens=15)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [len(batch) for batch in BucketSampler(np.array([5] * 7), max_tokens=15, noise=0.5, seed=0)] != [1] * 7
+    assert list(BucketSampler(np.array([99, 1, 98, 1]), max_tokens=15)) == [[1, 3], [2], [0]]
 
 
 def test_the_budget_holds_where_noise_carries_long_documents_far_forward() -> None:
     lengths = np.array([100] * 500 + [210] * 50)  # 0.6 · 210 < 1.4 · 100: some of the long ones come before short ones
-    sampler = BucketSampler(lengths, token_budget=1000, noise=0.4, seed=0)
+    sampler = BucketSampler(lengths, max_tokens=1000, noise=0.4, seed=0)
     mixed = 0
     for epoch in range(20):
         sampler.set_epoch(epoch)
@@ -186,10 +187,10 @@ def test_the_budget_holds_where_noise_carries_long_documents_far_forward() -> No
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: BucketSampler(np.array([1])), "give either batch_size or token_budget"),
-        (lambda: BucketSampler(np.array([1]), batch_size=1, token_budget=1), "give either batch_size or token_budget"),
+        (lambda: BucketSampler(np.array([1])), "give either batch_size or max_tokens"),
+        (lambda: BucketSampler(np.array([1]), batch_size=1, max_tokens=1), "give either batch_size or max_tokens"),
         (lambda: BucketSampler(np.array([1]), batch_size=1, noise=1.0), "below 1, not 1.0"),
-        (lambda: BucketSampler(np.array([1]), token_budget=1, noise=-0.1), "at least 0 and below 1, not -0.1"),
+        (lambda: BucketSampler(np.array([1]), max_tokens=1, noise=-0.1), "at least 0 and below 1, not -0.1"),
     ],
 )
 def test_wrong_arguments(make: Callable[[], BucketSampler], message: str) -> None:
@@ -201,7 +202,7 @@ def test_the_loader_yields_the_samplers_batches_in_each_epochs_order() -> None:
     texts = [[1 + row] * (1 + row % 7) for row in range(50)]
     documents = documents_of(texts)
     sampler = BucketSampler(documents.lengths, batch_size=8, noise=0.1, seed=0)
-    loader = make_loader(documents, sampler)
+    loader = ResumableLoader(documents, sampler)
     orders = []
     for epoch in (0, 1, 0):
         sampler.set_epoch(epoch)

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unroll.batching.streams import Lanes, Span, WindowSampler, make_loader
+from unroll.batching.loader import ResumableLoader
+from unroll.batching.streams import Lanes, Span, WindowSampler
 
 
 def text(length: int) -> np.ndarray[Any, np.dtype[np.int32]]:
@@ -135,7 +136,7 @@ def test_random_windows_are_of_about_the_length_asked_for() -> None:
 
 def test_a_loader_gives_the_windows_of_the_epoch_set() -> None:
     stream = Lanes(text(100), 3)
-    loader = make_loader(stream, WindowSampler(stream, 10))
+    loader = ResumableLoader(stream, WindowSampler(stream, 10))
     batches = list(loader)
     assert len(batches) == len(loader) == 4
     assert batches[0].ids.tolist() == [list(range(10)), list(range(33, 43)), list(range(66, 76))]

@@ -1,110 +1,210 @@
-"""Every table of the benchmark on tiny sizes: printed, as JSON, as a picture."""
+"""Every table on tiny sizes: printed, as JSON, as Markdown, as a picture."""
 
 from __future__ import annotations
 
 import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.conftest import write_reviews
-from tests.scripts import Shell
-from unroll.benchmarks.encoders import BACKENDS, CELLS, DIRECTIONS, HIDDEN
-from unroll.benchmarks.training import CEILING, OURS, PLAIN, PRODUCTS, TEXTBOOK
+import benchmarks.busy
+import benchmarks.encoders
+import benchmarks.inference
+import benchmarks.runs
+from benchmarks.encoders import BACKENDS, CELLS, DIRECTIONS
+from benchmarks.quality import time_to_quality
+from benchmarks.request import STAND_IN, Request, read
+from benchmarks.runs import training_process
+from benchmarks.startup import _first_step
+from benchmarks.training import CEILING, OURS, PLAIN, PRODUCTS, TEXTBOOK
+from tests.benchmarks.conftest import TEXT, Benchmark, rows
+from unroll.errors import DataError, UserError
 
-TESTED = ("imdb", "charlm", "encoders", "inference", "startup", "scaling", "overhead", "time-to-quality")  # below
-
-TEXT = "The island was silent. “Captain,” cried the sailor.\n" * 300
-
-
-@pytest.fixture(autouse=True)
-def _data(shell: Shell) -> None:
-    write_reviews(Path("reviews.csv"), 200)
-    Path("any.txt").write_text(TEXT)
-
-
-def rows(shell: Shell, table: str, *arguments: str) -> list[dict[str, object]]:
-    """Run a table and return what it prints as JSON; the files hold the same."""
-    done = shell("benchmark.py", table, "--rounds", "1", "--json", "--out", "kept", *arguments)
-    assert done.code == 0, done.err
-    printed = [json.loads(line) for line in done.out.splitlines()]
-    files = {path.suffix: path for path in Path("kept").iterdir()}
-    assert json.loads(files[".json"].read_text())["rows"] == printed
-    assert files[".png"].read_bytes().startswith(b"\x89PNG")
-    return printed
+# below
+SMALL = ("encoder.hidden_size=8", "model.embedding_size=8")
 
 
-def test_training_on_reviews(shell: Shell) -> None:
-    found = rows(shell, "imdb", "--steps", "2", "data.path=reviews.csv")
+# In place of scripts/train.py: it trains at 90 tokens/s alone, and at 45 beside the busy process.
+FAKE = """
+import json, pathlib, sys
+pathlib.Path("settings.json").write_text(json.dumps(sys.argv[1:]))
+run_dir = pathlib.Path(sys.argv[-1].removeprefix("run_dir=").strip('"'))
+(run_dir / "checkpoints").mkdir(parents=True)
+(run_dir / "checkpoints" / "last.ckpt").touch()
+speed = 45 if pathlib.Path("beside").exists() else 90
+(run_dir / "summary.json").write_text(json.dumps({"train": {"tokens_per_second": speed}}))
+"""
+
+
+@pytest.fixture
+def fake_training(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("train.py").write_text(FAKE)
+    monkeypatch.setattr(benchmarks.runs, "TRAIN", Path("train.py"))
+
+
+@pytest.mark.usefixtures("_loops_in_this_process")
+def test_training_on_reviews(benchmark: Benchmark) -> None:
+    found = rows(benchmark, "imdb", "--steps", "2", "data.path=reviews.csv")
     assert [row["way"] for row in found] == [TEXTBOOK, PLAIN, OURS, CEILING]
     assert all(row["per_second"] > 0 for row in found)
     assert found[0]["of_textbook"] == found[3]["of_ceiling"] == 1
 
 
-def test_training_on_the_novel(shell: Shell) -> None:
+def test_training_on_the_novel(benchmark: Benchmark) -> None:
     small = ["data.path=any.txt", "encoder.hidden_size=8", "data.batch_size=4"]
-    found = rows(shell, "charlm", "--steps", "2", *small)
+    found = rows(benchmark, "charlm", "--steps", "2", *small)
     assert [row["way"] for row in found] == [TEXTBOOK, PLAIN, OURS, CEILING, *PRODUCTS.values()]
     assert all(row["gigaflops"] > 0 for row in found)
     assert found[2]["float32"] == pytest.approx(found[2]["per_second"] / found[4]["per_second"], rel=0.01)
 
 
-def test_encoders(shell: Shell) -> None:
-    found = rows(shell, "encoders", "--steps", "3", "data.path=reviews.csv")
+def test_encoders(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmarks.encoders, "HIDDEN", (4, 8))
+    found = rows(benchmark, "encoders", "--steps", "3", "data.path=reviews.csv")
     cases = {(row["cell"], row["directions"], row["hidden"], row["lengths"]) for row in found}
-    assert len(cases) == len(found) == 2 * len(CELLS) * len(DIRECTIONS) * len(HIDDEN)
+    assert len(cases) == len(found) == 2 * len(CELLS) * len(DIRECTIONS) * 2
     for row in found:
         assert row["auto"] in BACKENDS
         better = min(row[f"{backend}_ms"] for backend in BACKENDS)
         assert row["of_better"] == pytest.approx(row[f"{row['auto']}_ms"] / better)
 
 
-def test_inference(shell: Shell) -> None:
-    found = rows(shell, "inference", "--steps", "2", "--novel", "any.txt", "data.path=reviews.csv")
+@pytest.mark.usefixtures("_loops_in_this_process")
+def test_inference(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmarks.inference, "STREAMS", (1, 2, 4))
+    monkeypatch.setattr(benchmarks.inference, "MANY", 4)
+    found = rows(benchmark, "inference", "--steps", "2", "--novel", "any.txt", "data.path=reviews.csv")
     assert [row["unit"] for row in found] == ["texts/s"] * 4 + ["characters/s"] * 4
     assert [row["of_textbook"] for row in found].count(1.0) >= 2
 
 
-def test_startup(shell: Shell) -> None:
-    found = {
-        row["what"]: row["seconds"] for row in rows(shell, "startup", "--novel", "any.txt", "data.path=reviews.csv")
-    }
-    assert found["import unroll"] < found["import torch"] < found["first step, reviews, warm"]
+def test_startup(benchmark: Benchmark, fake_training: None) -> None:
+    measured = rows(benchmark, "startup", "--novel", "any.txt", "data.path=reviews.csv")
+    found = {row["what"]: row["seconds"] for row in measured}
+    assert found["import unroll"] < found["import torch"]
+    assert [what for what in found if what.startswith("first step")] == [
+        "first step, reviews, cold",
+        "first step, reviews, warm",
+        "first step, novel",
+    ]
+    assert all(seconds > 0 for seconds in found.values())
 
 
-def test_scaling(shell: Shell) -> None:
-    found = rows(shell, "scaling", "--steps", "256", "data.path=reviews.csv")
+@pytest.mark.usefixtures("benchmark")
+def test_a_real_run_saves_its_first_step() -> None:
+    """Else it would fail, and `_first_step` would raise."""
+    assert _first_step(["task=imdb", "data.path=reviews.csv", *SMALL]) > 0
+
+
+def test_scaling(benchmark: Benchmark) -> None:
+    found = rows(benchmark, "scaling", "--steps", "256", "data.path=reviews.csv")
     assert [row["size"] for row in found if row["what"] == "steps a row, whole"] == [128, 256]
     assert all(row["growth"] > 0 and row["mib"] >= 0 for row in found)
     assert [row["size"] for row in found if row["what"] == "copies of the corpus"] == [1, 2, 4, 8, 16]
 
 
-def test_overhead(shell: Shell) -> None:
-    found = rows(shell, "overhead", "--steps", "3", "data.path=reviews.csv", "model.embedding_size=8")
+def test_overhead(benchmark: Benchmark) -> None:
+    found = rows(benchmark, "overhead", "--steps", "3", "data.path=reviews.csv", "model.embedding_size=8")
     assert {row["part"] for row in found} == {"diagnostics", "saving", "loader"}
     assert all(0 < row["share"] < 1 for row in found)
 
 
-@pytest.mark.parametrize("settings", [["data.path=reviews.csv"], ["task=mysterious_island", "data.path=any.txt"]])
-def test_time_to_quality(shell: Shell, settings: list[str]) -> None:
-    small = ["--steps", "3", "trainer.max_epochs=1", "trainer.limit_train_batches=4"]
-    found = rows(shell, "time-to-quality", *settings, *small, "encoder.hidden_size=8", "model.embedding_size=8")
+def test_a_busy_machine(benchmark: Benchmark, fake_training: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ratios of known speeds; the busy process runs beside half of the runs, and is gone after them."""
+    busy_process, ended = benchmarks.busy._busy_process, []
+
+    @contextmanager
+    def watched() -> Iterator[None]:
+        with busy_process() as process:
+            Path("beside").touch()
+            yield
+            assert process.poll() is None
+            Path("beside").unlink()
+        ended.append(process.poll())
+
+    monkeypatch.setattr(benchmarks.busy, "_busy_process", watched)
+    monkeypatch.setattr(benchmarks.busy, "usable_cores", lambda: 2)
+    found = rows(benchmark, "busy", "--steps", "3", "--novel", "any.txt", "data.path=reviews.csv")
+    assert [row["task"] for row in found] == ["reviews", "novel"]
+    for row in found:
+        assert (row["alone"], row["beside"], row["ratio"]) == (90, 45, 0.5)
+        assert row["of_fair"] == pytest.approx(0.75)
+    assert ended == [-signal.SIGKILL] * 2
+    config = read(json.loads(Path("settings.json").read_text()))
+    assert config.task == "mysterious_island"
+    assert config.trainer.max_steps == 3
+
+
+def test_a_run_that_fails_ends_the_measurement_with_its_reason(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError, match=r"^train\.py failed: data\.source=nowhere: must be one of"),
+        training_process(["data.source=nowhere"], tmp_path / "run") as process,
+    ):
+        process.wait()
+
+
+@pytest.mark.usefixtures("_loops_in_this_process")
+def test_time_to_quality_on_reviews(benchmark: Benchmark) -> None:
+    small = ["--steps", "3", "trainer.max_epochs=1", "trainer.limit_train_batches=4", *SMALL]
+    check_quality(rows(benchmark, "time-to-quality", "data.path=reviews.csv", *small))
+
+
+@pytest.mark.usefixtures("_loops_in_this_process", "benchmark")
+def test_time_to_quality_on_the_novel() -> None:
+    """As the command does it, but with few units for the textbook's model as well."""
+    textbook = read(["experiment=textbook_charlm", "data.path=any.txt", "data.batch_size=4", *SMALL])
+    ours = read(["task=mysterious_island", "data.path=any.txt", *SMALL, "trainer.max_steps=8"])
+    table = time_to_quality(textbook, ours, steps=3, rounds=1)
+    assert table.name == "time-to-quality_charlm"
+    check_quality(table.rows)
+
+
+def check_quality(found: list[dict[str, Any]]) -> None:
     assert found[0]["sooner"] == 1
     assert found[0]["seconds"] > 0
     assert [row["figure"] > 0 for row in found] == [True] * 3
 
 
-def test_a_table_on_the_screen(shell: Shell) -> None:
-    done = shell("benchmark.py", "overhead", "--steps", "3", "data.path=reviews.csv", "model.embedding_size=8")
+def test_film_reviews_stand_in_for_a_novel_that_can_not_be_had(
+    benchmark: Benchmark, fake_training: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_reach(source: str, path: Path | None, folder: Path, gutenberg: int) -> None:
+        if not (folder / f"{gutenberg}-0.txt").exists():
+            raise DataError("no network")
+
+    monkeypatch.setattr("benchmarks.request.find_text", out_of_reach)
+    rows(benchmark, "busy", "data.path=reviews.csv")
+    assert json.loads(Path("kept/busy.json").read_text())["caption"].endswith("film reviews stand in for the novel")
+    given = json.loads(Path("settings.json").read_text())
+    assert read(given).data.source == "embedded"
+    assert {*STAND_IN} < {*given}
+    # A text that was asked for by name is not replaced, nor is the novel where it is there.
+    request = Request(None, 1, "cpu", ["task=mysterious_island", "data.source=download"], Path("any.txt"))
+    Path("data").mkdir()
+    Path("data/1268-0.txt").write_text(TEXT)
+    assert read(request.default()).data.source == "download"
+    assert read(request.novel()).data.path == "any.txt"
+    request.novel_file = None
+    assert read(request.novel()).data.source == "auto"
+    assert not request.stands_in
+
+
+def test_a_table_on_the_screen(benchmark: Benchmark) -> None:
+    done = benchmark("overhead", "--steps", "3", "data.path=reviews.csv", "model.embedding_size=8")
     assert done.code == 0, done.err
     assert "ms a call" in done.out
     assert "runs/benchmarks/overhead.png" in done.out
 
 
-def test_what_can_not_be_measured_is_refused_in_one_line(shell: Shell) -> None:
-    done = shell("benchmark.py", "imdb", "task=mysterious_island", "data.path=any.txt")
-    assert done.code == 2
-    assert "task=mysterious_island: this table has a recipe of its own" in done.one_line()
-    done = shell("benchmark.py", "imdb", "--device", "cuda", "data.path=reviews.csv")
+def test_what_can_not_be_measured_is_refused_in_one_line(benchmark: Benchmark) -> None:
+    for table in ("imdb", "charlm"):
+        done = benchmark(table, "task=mysterious_island", "data.path=any.txt")
+        assert done.code == 2
+        assert "task=mysterious_island: this table has a recipe of its own" in done.one_line()
+    done = benchmark("imdb", "--device", "cuda", "data.path=reviews.csv")
     assert done.code == 2
     assert "leave --device out" in done.one_line()

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.plain_classifier import PaddedClassifier, TextbookClassifier
+from benchmarks.plain_language_model import TextbookLanguageModel
+from benchmarks.training import _lstm
 from tests.scripts import ROOT
-from unroll.benchmarks.plain_classifier import PaddedClassifier, TextbookClassifier
-from unroll.benchmarks.plain_language_model import TextbookLanguageModel
-from unroll.benchmarks.training import _lstm
 from unroll.compose import compose
 from unroll.config import ClassificationConfig, LanguageModelingConfig
 from unroll.encoders.parallel import Padding, over_rows

@@ -1,13 +1,20 @@
-"""Keeps the tests off the network, and has a known copy of the novel."""
+"""Keeps the tests off the network, and has a known copy of a book."""
 
 import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import huggingface_hub.constants
 import pytest
 
-from tests.corpora.gutenberg import BOOK_SHA256
-from unroll.corpora import novel
+from tests.corpora.gutenberg import BOOK_SHA256, written
+from tests.corpora.hub import Hub
+from tests.corpora.sets import SETS
+from tests.corpora.site import CERTIFICATE, KEY, Site, serving
+from unroll.corpora import hub as hub_module
+from unroll.corpora import texts
 
 
 @pytest.fixture
@@ -38,4 +45,36 @@ def offline(monkeypatch: pytest.MonkeyPatch, direct: None) -> list[str]:
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """BOOK is the known copy."""
-    monkeypatch.setattr(novel, "KNOWN_SHA256", BOOK_SHA256)
+    monkeypatch.setitem(texts.KNOWN, 1268, ("THE MYSTERIOUS ISLAND", BOOK_SHA256))
+
+
+@pytest.fixture
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the key and the certificate."""
+    parts = {"PRIVATE KEY": KEY, "CERTIFICATE": CERTIFICATE}
+    pem = "".join(f"-----BEGIN {name}-----\n{part}-----END {name}-----\n" for name, part in parts.items())
+    return written(tmp_path_factory.mktemp("certificate") / "test.pem", pem)
+
+
+@pytest.fixture
+def site(certificate: Path, monkeypatch: pytest.MonkeyPatch, direct: None) -> Iterator[Site]:
+    """A server in Project Gutenberg's place, whose certificate is trusted."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    site = Site(context)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    monkeypatch.setattr(texts, "URL", site.url())
+    yield from serving(site)
+
+
+@pytest.fixture
+def plain_site() -> Iterator[Site]:
+    yield from serving(Site(None))
+
+
+@pytest.fixture
+def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, direct: None) -> Iterator[Hub]:
+    with Hub(SETS) as hub:
+        hub.patch(monkeypatch, tmp_path_factory.mktemp("home"))
+        monkeypatch.setattr(hub_module, "HUB_PATIENCE", 30.0)
+        yield hub

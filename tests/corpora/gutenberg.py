@@ -43,9 +43,9 @@ def complaint(work: Callable[[], object], kind: type[UserError] = DataError) -> 
     return str(error.value)
 
 
-def remedy(data_dir: Path) -> str:
+def remedy(folder: Path) -> str:
+    place = folder / "1268-0.txt"
     return (
-        f"; put Project Gutenberg's book 1268 at {data_dir / '1268-0.txt'}, or train on a text of your own: "
-        "python scripts/train.py task=mysterious_island data.path=any.txt, or on film reviews: "
-        "python scripts/train.py task=mysterious_island data.source=embedded"
+        f"; put Project Gutenberg's book 1268 at {place}, or write data.path=FILE for a text of your own, "
+        "or data.source=embedded for film reviews"
     )

@@ -56,3 +56,8 @@ def test_the_command_writes_a_picture(runs: list[Path], shell: Shell) -> None:
     said = shell("diagnose.py", "curves", *map(str, runs), "--scalar", "train/loss", "--out", "file/loss")
     assert said.code == 1
     assert "file" in said.one_line()
+
+
+def test_a_run_s_name_is_no_mathematics(runs: list[Path], tmp_path: Path) -> None:
+    figure = draw({"$x^2$ and $\\frac{": read_curves(runs[0], ["train/loss"])})
+    figure.savefig(tmp_path / "loss.png")  # mathematics of this kind would be an error

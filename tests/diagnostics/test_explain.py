@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from unroll.config import from_dict
-from unroll.diagnostics.explain import Judgement, Surprise, explain, gradient_times_input, judge_text, surprise
+from tests.settings import from_dict
+from unroll.diagnostics.explain import explain, gradient_times_input, judge_text, surprise
 from unroll.errors import DataError, UserError
 from unroll.inference.classify import LoadedClassifier
 from unroll.inference.generate import LoadedLanguageModel
@@ -86,9 +86,9 @@ def test_gradient_times_input_is_the_slope_along_each_embedding(bidirectional: b
     assert (found.prefixes is None) == bidirectional
 
 
-@pytest.mark.parametrize(("keep", "read"), [("start", slice(0, 4)), ("end", slice(5, 9))])
-def test_only_what_is_read_is_explained(keep: str, read: slice) -> None:
-    model = classifier(max_tokens=4, keep=keep)
+@pytest.mark.parametrize(("truncate", "read"), [("end", slice(0, 4)), ("start", slice(5, 9))])
+def test_only_what_is_read_is_explained(truncate: str, read: slice) -> None:
+    model = classifier(max_length=4, truncate=truncate)
     found = judge_text(model, TEXT)
     assert found.read == read
     assert len(found.attribution) == 4
@@ -139,8 +139,21 @@ def test_surprise_is_the_information_of_each_character() -> None:
 
 
 def test_each_kind_of_model_is_explained() -> None:
-    assert all(isinstance(one, Judgement) for one in explain(classifier(), [TEXT, "dull"]))
-    assert all(isinstance(one, Surprise) for one in explain(language_model(), ["abc", "cab"]))
+    model, other = classifier(), language_model()
+    assert explain(judge_text, model, [TEXT, "dull"]) == [judge_text(model, TEXT), judge_text(model, "dull")]
+    assert explain(surprise, other, ["abc", "cab"]) == [surprise(other, "abc"), surprise(other, "cab")]
+
+
+def test_an_explanation_has_what_is_printed_of_it() -> None:
+    found = judge_text(classifier(labels=("bad", "excellent")), TEXT)
+    assert (found.size, found.unit, found.note) == (9, "tokens", "")
+    assert found.answer == f"{found.prediction.label:<9}  {found.prediction.probability:.3f}"
+    assert found.figures()["probabilities"] == found.prediction.probabilities
+    assert judge_text(classifier(), "unheard-of").note == "  (no word that the model knows)"
+    other = surprise(language_model(), "abcab")
+    assert (other.size, other.unit, other.note) == (5, "characters", "")
+    assert other.answer == f"{other.bits_per_character:.3f} bits per character"
+    assert other.figures() == {"bits_per_character": other.bits_per_character, "characters": 4}
 
 
 @pytest.mark.parametrize(
@@ -154,7 +167,7 @@ def test_each_kind_of_model_is_explained() -> None:
 )
 def test_what_no_page_could_show_is_refused(texts: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        explain(language_model(), texts)
+        explain(surprise, language_model(), texts)
 
 
 def test_a_diverged_model_explains_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from torch.nn import functional as F
 
 from tests.conftest import write_reviews
 from tests.scripts import Shell
+from tests.settings import from_dict
 from unroll.diagnostics.gradient_flow import gradient_flow
-from unroll.diagnostics.probe import probe_text, untrained
+from unroll.diagnostics.probe import probe
+from unroll.inference.classify import LoadedClassifier
 from unroll.inference.generate import LoadedLanguageModel
 
 TEXT = "the sea and the island and the captain " * 12
@@ -66,14 +69,12 @@ def test_a_trained_model_is_looked_into(shell: Shell) -> None:
 
 def test_the_language_models_loss_is_that_of_the_next_character(shell: Shell) -> None:
     """Against autograd over torch.nn: the mean over stretches of the gradient's norm, for each lag."""
-    from unroll.config import from_dict
-
     values = {"task": "mysterious_island", "encoder": {"hidden_size": 6, "num_layers": 2}, "model": {}}
-    model = untrained(from_dict(values), TEXT)
-    assert isinstance(model, LoadedLanguageModel)
-    seen = probe_text(model, TEXT, lags=12)
-    flow = gradient_flow(seen.encoder.cell, dict(seen.encoder.named_parameters()), seen.x, seen.loss)
+    config: Any = from_dict(values)
+    model = LoadedLanguageModel.untrained(config, TEXT)
+    x, loss = probe(model, TEXT, lags=12)
     network = model.model
+    flow = gradient_flow(network.encoder, x, loss)
     lstm = nn.LSTM(128, 6, 2, batch_first=True)
     lstm.load_state_dict(network.encoder.state_dict())
     ids = torch.tensor(model.vocabulary.encode(TEXT))
@@ -106,3 +107,32 @@ def test_bad_input_is_one_line(shell: Shell, arguments: list[str], code: int, me
     said = shell("diagnose.py", "gradient-flow", *arguments)
     assert said.code == code, said.err
     assert message in said.one_line()
+
+
+def test_wrong_usage_exits_with_2(shell: Shell) -> None:
+    assert shell("diagnose.py").code == 2
+    assert shell("diagnose.py", "gradient-fl0w").code == 2
+
+
+@pytest.mark.parametrize("pooling", [["last"], ["max", "mean"]])
+def test_the_classifiers_loss_is_that_of_the_class_it_leans_to(pooling: list[str]) -> None:
+    """As if it judged by the last step alone: every pooling of one step is that step."""
+    encoder = {"hidden_size": 4, "bidirectional": False, "cell": "gru"}
+    config: Any = from_dict({"encoder": encoder, "model": {"pooling": pooling, "embedding_size": 3}})
+    model = LoadedClassifier.untrained(config, TEXT)
+    x, loss = probe(model, TEXT, lags=7)
+    ids = model.encode(TEXT)
+    assert torch.equal(x[-1], model.model.embedding(torch.from_numpy(ids[-7:]).long()))
+    gru = nn.GRU(3, 4, batch_first=True)
+    gru.load_state_dict(model.model.encoder.state_dict())
+    last = gru(x)[0][:, -1]
+    expected = -model.model.head(torch.cat([last] * len(pooling), dim=1)).log_softmax(1).amax(1)
+    torch.testing.assert_close(loss(last), expected)
+
+
+def test_a_fresh_model_is_that_of_its_seed() -> None:
+    config: Any = from_dict({"seed": 7, "model": {"embedding_size": 3}})
+    first, again = (LoadedClassifier.untrained(config, TEXT) for _ in range(2))
+    assert torch.equal(first.model.embedding.weight, again.model.embedding.weight)
+    assert first.vocabulary.tokens[2] == "the"
+    assert first.encode("the unheard-of sea").tolist() == [2, 1, first.vocabulary.tokens.index("sea")]

@@ -9,24 +9,24 @@ import pytest
 import torch
 from torch import nn
 
+from tests.diagnostics.published import FIGURES
 from unroll.diagnostics.gradient_flow import gradient_flow, judge
-from unroll.diagnostics.textbook import published
-from unroll.encoders import CELLS, RecurrentEncoder
+from unroll.encoders import CELLS, Encoder, MinGRU, RecurrentEncoder
 
-CASES = published()["gradients"]
+CASES = FIGURES["gradients"]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_the_published_gradients_come_out(case: dict[str, Any]) -> None:
-    gates = 4 if case["cell"] == "lstm" else 1
-    weight = torch.full((gates, 1), case["weight"], dtype=torch.float64)
+    encoder = RecurrentEncoder(case["cell"], 1, 1).double()
+    for name, parameter in encoder.named_parameters():
+        nn.init.constant_(parameter, 0.0 if name.startswith("bias") else case["weight"])
     x = torch.ones(1, case["steps"], 1, dtype=torch.float64)
-    parameters = {"weight_ih_l0": weight, "weight_hh_l0": weight}
     if case["window"] is None:
-        flow = gradient_flow(case["cell"], parameters, x, lambda h: h[:, 0])
+        flow = gradient_flow(encoder, x, lambda h: h[:, 0])
         expected = torch.tensor(case["grad_x"][::-1], dtype=torch.float64)
     else:  # published with a zero state at each window's beginning: the last window is like the first
-        flow = gradient_flow(case["cell"], parameters, x[:, : case["window"]], lambda h: h[:, 0])
+        flow = gradient_flow(encoder, x[:, : case["window"]], lambda h: h[:, 0])
         expected = torch.tensor(case["grad_x"][: case["window"]][::-1], dtype=torch.float64)
     torch.testing.assert_close(flow.inputs, expected, rtol=case.get("rtol", 0), atol=case.get("atol", 0))
 
@@ -36,7 +36,7 @@ def test_the_published_gradients_come_out(case: dict[str, Any]) -> None:
 def test_it_is_the_gradient_that_torch_finds(cell: str, bidirectional: bool, window: int | None) -> None:
     encoder = RecurrentEncoder(cell, 3, 4, 2, bidirectional).double()
     x = torch.randn(5, 10, 3, dtype=torch.float64)
-    flow = gradient_flow(cell, dict(encoder.named_parameters()), x, lambda h: h.pow(2).sum(1), window)
+    flow = gradient_flow(encoder, x, lambda h: h.pow(2).sum(1), window)
     make = {"lstm": nn.LSTM, "gru": nn.GRU}.get(cell)
     options = {"batch_first": True, "bidirectional": bidirectional}
     if make is None:
@@ -63,7 +63,7 @@ def test_the_hidden_states_gradient_of_one_layer_is_a_product_of_jacobians() -> 
     encoder = RecurrentEncoder("rnn_tanh", 2, 3).double()
     x = torch.randn(1, 6, 2, dtype=torch.float64)
     weight = torch.randn(3, dtype=torch.float64)
-    flow = gradient_flow("rnn_tanh", dict(encoder.named_parameters()), x, lambda h: h @ weight)
+    flow = gradient_flow(encoder, x, lambda h: h @ weight)
     with torch.no_grad():
         outputs = encoder(x)[0][0]
     gradient, expected = weight, [weight.norm()]
@@ -71,6 +71,30 @@ def test_the_hidden_states_gradient_of_one_layer_is_a_product_of_jacobians() -> 
         gradient = ((1 - outputs[t] ** 2) * gradient) @ encoder.weight_hh_l0.detach()
         expected.append(gradient.norm())
     torch.testing.assert_close(flow.hidden[0], torch.stack(expected))
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_an_encoder_without_a_trace_shows_the_input_s_gradient(
+    window: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, x = RecurrentEncoder("gru", 3, 4, 2).double(), torch.randn(5, 10, 3, dtype=torch.float64)
+    expected = gradient_flow(encoder, x, lambda h: h.pow(2).sum(1), window)
+    monkeypatch.setattr(RecurrentEncoder, "trace", Encoder.trace)
+    found = gradient_flow(encoder, x, lambda h: h.pow(2).sum(1), window)
+    torch.testing.assert_close(found.inputs, expected.inputs, rtol=1e-9, atol=1e-12)
+    assert found.hidden.shape == (0, 10)
+
+
+def test_a_gradient_through_mingru_is_a_product_of_what_its_gates_keep() -> None:
+    encoder, x = MinGRU(2, 3).double(), torch.randn(1, 6, 2, dtype=torch.float64)
+    weight = torch.randn(3, dtype=torch.float64)
+    flow = gradient_flow(encoder, x, lambda h: h @ weight)
+    keep = 1 - torch.sigmoid(encoder.projections[0](x)[0, :, :3])
+    gradient, expected = weight, [weight.norm()]
+    for t in range(5, 0, -1):
+        gradient = gradient * keep[t]
+        expected.append(gradient.norm())
+    torch.testing.assert_close(flow.hidden[0], torch.stack(expected).detach())
 
 
 @pytest.mark.parametrize(
@@ -107,6 +131,6 @@ def test_the_published_cases_are_judged_as_they_are_called() -> None:
     ("bidirectional", "window", "message"), [(False, 0, "at least 1 step"), (True, 5, "needs one direction")]
 )
 def test_windows_that_make_no_sense_are_refused(bidirectional: bool, window: int, message: str) -> None:
-    parameters = dict(RecurrentEncoder("lstm", 1, 1, bidirectional=bidirectional).named_parameters())
+    encoder = RecurrentEncoder("lstm", 1, 1, bidirectional=bidirectional)
     with pytest.raises(ValueError, match=message):
-        gradient_flow("lstm", parameters, torch.ones(1, 2, 1), lambda h: h[:, 0], window)
+        gradient_flow(encoder, torch.ones(1, 2, 1), lambda h: h[:, 0], window)

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from unroll.diagnostics.explain import Judgement, Surprise
-from unroll.diagnostics.page import chart, page
+from unroll.diagnostics.page import page
 from unroll.inference.classify import Prediction
 
 HOSTILE = '<script>alert("1")</script>'
@@ -100,14 +100,14 @@ def test_each_token_carries_its_effect_in_words_and_in_a_line() -> None:
 def test_what_was_not_read_is_shown_and_counted() -> None:
     reader = Reader(page("model", [judgement()]))
     assert "4 tokens read, 1 of them unknown" in reader.words
-    assert "1 more are not read" in reader.words
+    assert "1 more are not read, in grey:\nthe model reads 4 at most." in reader.words
     assert ("span", {"class": "unread"}) in reader.elements
 
 
 def test_the_strongest_tokens_are_listed_with_their_places() -> None:
-    words = Reader(page("model", [judgement(None)])).words
-    assert "most fortoken no.natssuperb2+2.00" in words
-    assert "most againsttoken no.natsdull4-1.00" in words
+    words = " ".join(Reader(page("model", [judgement(None)])).words.split())
+    assert "most fortoken no.nats superb2+2.00" in words
+    assert "most againsttoken no.nats dull4-1.00" in words
 
 
 def test_a_surprise_is_told_in_bits_with_what_was_expected() -> None:
@@ -123,8 +123,18 @@ def test_a_surprise_is_told_in_bits_with_what_was_expected() -> None:
 
 
 def test_a_chart_goes_through_its_values() -> None:
-    line = re.search(r'points="([^"]+)"', chart([0.0, 0.5, 1.0], "tokens", "probability", 1.0))
-    assert line
-    heights = [float(point.split(",")[1]) for point in line[1].split()]
-    assert heights == [160.0, 85.0, 10.0]
-    assert chart([], "tokens", "probability", 1.0) == ""
+    (line,) = [attributes for tag, attributes in Reader(page("model", [judgement()])).elements if tag == "polyline"]
+    points = [tuple(map(float, point.split(","))) for point in (line["points"] or "").split()]
+    assert points == [(56.0, 100.0), (289.3, 25.0), (522.7, 25.0), (756.0, 32.5)]  # 150 high, from 160 upwards
+    # Means of the surprise so far, the highest of them at the top.
+    (line,) = [attributes for tag, attributes in Reader(page("model", [SURPRISE])).elements if tag == "polyline"]
+    heights = [float(point.split(",")[1]) for point in (line["points"] or "").split()]
+    means = [0.25, 3.25 / 2, 15.25 / 3, 16.25 / 4]
+    assert heights == pytest.approx([160 - 150 * mean / max(means) for mean in means], abs=0.051)
+
+
+def test_a_text_without_a_token_has_no_chart() -> None:
+    empty = Judgement(" ", Prediction("good", 0.5, {"good": 0.5}, 1, 1), (), (), slice(0, 0), (), 0.5, ())
+    reader = Reader(page("model", [empty]))
+    assert "(no token: read as one unknown)" in reader.words
+    assert not [tag for tag, _ in reader.elements if tag in ("svg", "table")]

@@ -135,7 +135,7 @@ def test_auto_is_one_of_the_two(make_encoder, cell):
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    cell=st.sampled_from(CELLS),
+    cell=st.sampled_from(list(CELLS)),
     sizes=st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 3)),
     bidirectional=st.booleans(),
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=6),

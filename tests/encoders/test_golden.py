@@ -4,10 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from unroll.diagnostics.textbook import published
+from tests.diagnostics.published import FIGURES
 from unroll.encoders import RecurrentEncoder
-
-GOLDEN = published()
 
 
 @pytest.fixture(params=["packed", "padded", "torch.nn"])
@@ -31,7 +29,7 @@ def close(actual, expected, atol):
     torch.testing.assert_close(actual, torch.tensor(expected, dtype=torch.float32), atol=atol, rtol=0)
 
 
-@pytest.mark.parametrize("case", GOLDEN["forward"], ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", FIGURES["forward"], ids=lambda case: case["name"])
 def test_forward(run, case):
     sizes = [case[name] for name in ("cell", "input_size", "hidden_size", "num_layers", "bidirectional")]
     assert case["bias"] == any(name.startswith("bias") for name in case["weights"])
@@ -46,7 +44,7 @@ def test_forward(run, case):
 
 
 def test_the_seeded_case_uses_each_bias_once(run):
-    case = GOLDEN["seeded"]
+    case = FIGURES["seeded"]
     torch.manual_seed(1)
     weights = nn.RNN(5, 2, 1, batch_first=True).state_dict()
     projection = torch.tensor(case["x"]) @ weights["weight_ih_l0"].T + weights["bias_ih_l0"]
@@ -61,7 +59,7 @@ def test_the_seeded_case_uses_each_bias_once(run):
 
 @pytest.mark.parametrize("backend", ["packed", "padded", "torch.nn"])
 def test_shapes(make_module, backend):
-    case = GOLDEN["shapes"]
+    case = FIGURES["shapes"]
     batch, time, *sizes = (
         case[name] for name in ("batch_size", "sequence_length", "input_size", "hidden_size", "num_layers")
     )

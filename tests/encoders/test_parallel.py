@@ -18,7 +18,7 @@ NN = {"rnn_tanh": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
 
 @pytest.fixture(autouse=True)
 def _two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(parallel, "ENABLED", True)
+    monkeypatch.setattr(parallel, "threads_sleep_soon", lambda: True)
     monkeypatch.setattr(parallel, "MIN_WORK", 0)
     torch.set_num_threads(2)
     yield
@@ -134,12 +134,17 @@ def test_frozen_weights_get_no_gradient_and_the_input_does() -> None:
     assert encoder.weight_hh_l0.grad is None
 
 
-def test_equal_work_gives_equal_bits() -> None:
-    encoder, x, lengths = RecurrentEncoder("lstm", 8, 16), torch.randn(12, 50, 8), torch.randint(1, 51, (12,))
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("cell", list(NN))
+def test_equal_work_gives_equal_bits(cell: str, bf16: bool) -> None:
+    """Whichever share is done first: autocast keeps one cast of a weight for all threads, and forgets it with any."""
+    encoder, x, lengths = RecurrentEncoder(cell, 8, 16), torch.randn(12, 50, 8), torch.randint(1, 51, (12,))
     gradients = []
-    for _ in range(5):
+    for _ in range(30):
         encoder.zero_grad()
-        encoder(x, lengths)[0].square().sum().backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            output, _ = encoder(x, lengths)
+        output.float().square().sum().backward()
         gradients.append([parameter.grad.clone() for parameter in encoder.parameters()])
     assert all(torch.equal(a, b) for again in gradients[1:] for a, b in zip(gradients[0], again, strict=True))
 
@@ -155,11 +160,27 @@ def test_a_forked_process_has_workers_of_its_own() -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-@pytest.mark.parametrize(("first", "enabled"), [("unroll", True), ("torch", False)])
-def test_it_is_used_where_openmp_could_be_told_to_make_room(first: str, enabled: bool) -> None:
-    code = f"import {first}; from unroll.encoders import parallel; import sys; sys.exit(parallel.ENABLED != {enabled})"
+@pytest.mark.parametrize(("first", "shared"), [("unroll.runtime", True), ("torch", False)])
+def test_rows_are_shared_out_where_openmp_could_be_told_to_make_room(first: str, shared: bool) -> None:
+    """OpenMP reads the environment when torch is loaded: `configure` changes nothing after that."""
+    code = f"""
+import sys, {first}
+from unroll.runtime import configure
+configure()
+import torch
+from unroll.encoders import RecurrentEncoder, parallel
+torch.set_num_threads(2)
+parallel.MIN_WORK, rows, kernel = 0, [], RecurrentEncoder._kernel
+def counting(encoder, x, *rest):
+    rows.append(x.size(1))
+    return kernel(encoder, x, *rest)
+RecurrentEncoder._kernel = counting
+RecurrentEncoder("lstm", 3, 5)(torch.randn(20, 4, 3), torch.full((20,), 4))
+print(sorted(rows))
+"""
     environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
-    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ("[10, 10]" if shared else "[20]")
 
 
 def test_each_worker_computes_on_one_core_whenever_it_starts() -> None:

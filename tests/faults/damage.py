@@ -58,7 +58,7 @@ def fallbacks(folder: Path, count: int, run_dir: Path, seed: int = 0) -> Outcome
 
     from unroll.training.resume import find_start
 
-    outcome, chance = Outcome("damaged last.ckpt, gone on with"), random.Random(seed)
+    outcome, chance = Outcome("damaged last.ckpt, then resumed"), random.Random(seed)
     copy = folder / "copy"
     shutil.copytree(run_dir, copy)
     (copy / "summary.json").unlink(missing_ok=True)
@@ -142,7 +142,7 @@ def _read_damaged(folder: Path, count: int, suffix: str, seed: int, answers: Any
     for number in range(count):
         path.write_bytes(damaged(content, chance))
         with outcome.trial(f"{suffix} {number}"):
-            list(read_rows(TextFile(path)))
+            list(read_rows(TextFile((path,))))
             outcome.note("read")
     answers.put(outcome)
 

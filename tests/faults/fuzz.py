@@ -10,14 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.faults.outcome import Outcome
-from unroll.config import ClassificationConfig, LanguageModelingConfig, from_dict
+from unroll.config import ClassificationConfig, LanguageModelingConfig
+from unroll.config.fields import keys
 from unroll.corpora.files import TextFile, read_rows
-from unroll.corpora.novel import read_text
-from unroll.diagnostics.explain import explain
+from unroll.corpora.texts import read_text
+from unroll.diagnostics.explain import explain, judge_text, surprise
 from unroll.diagnostics.page import page
 from unroll.inference.classify import LoadedClassifier
 from unroll.inference.generate import LoadedLanguageModel
-from unroll.knobs import keys
+from unroll.tasks.spec import from_dict
 
 # Any character but half a surrogate pair, which no file holds.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
@@ -62,18 +63,18 @@ def trials(fault: str, count: int, strategy: st.SearchStrategy[Any], check: Call
 def texts(count: int, classifier: LoadedClassifier, language_model: LoadedLanguageModel) -> list[Outcome]:
     def ask(text: str) -> None:
         assert 0 <= classifier.predict([text])[0].probability <= 1
-        assert "<script" not in page("model", explain(classifier, [text]))
+        assert "<script" not in page("model", explain(judge_text, classifier, [text]))
 
     def go_on(text: str) -> None:
         assert len(language_model.generate(text, length=2)) == len(text) + 2
 
-    def surprise(text: str) -> None:
-        assert "<script" not in page("model", explain(language_model, [text]))
+    def surprised(text: str) -> None:
+        assert "<script" not in page("model", explain(surprise, language_model, [text]))
 
     return [
         trials("fuzzed reviews", count, TEXTS | st.just("<script>alert(1)</script>"), ask),
         trials("fuzzed prompts", count, TEXTS | st.text("the sandicp", max_size=50), go_on),
-        trials("fuzzed texts, explained", count, TEXTS, surprise),
+        trials("fuzzed texts, explained", count, TEXTS, surprised),
     ]
 
 
@@ -86,7 +87,7 @@ def files(count: int, folder: Path) -> list[Outcome]:
         return run
 
     def rows(path: Path) -> None:
-        for row in read_rows(TextFile(path)):
+        for row in read_rows(TextFile((path,))):
             row.text.encode()
 
     return [

@@ -1,4 +1,4 @@
-"""Runs that are killed at random moments, and gone on with until they end."""
+"""Runs that are killed at random moments, and resumed until they end."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from tests.faults.outcome import Outcome
+from tests.settings import from_dict
 from unroll import checkpoint
-from unroll.config import from_dict
 from unroll.errors import CheckpointError
 
 # A process that has imported everything, and of which each run is a copy.
@@ -41,7 +41,7 @@ def settings(task: str, folder: Path) -> dict[str, Any]:
         if not (folder / "reviews.csv").exists():
             write_reviews(folder / "reviews.csv", 300)
         return common | {
-            "data": {"path": str(folder / "reviews.csv"), "folder": str(folder / "data"), "max_tokens": 20},
+            "data": {"path": str(folder / "reviews.csv"), "folder": str(folder / "data"), "max_length": 20},
             "model": {"embedding_size": 12, "dropout": 0.3},
             "encoder": {"hidden_size": 12, "bidirectional": True},
         }
@@ -56,7 +56,7 @@ def settings(task: str, folder: Path) -> dict[str, Any]:
 
 
 def run(values: dict[str, Any], run_dir: str, largest: int | None = None) -> None:
-    """Train, or go on with the run if it has been saved; what it says goes to a file. No other file of it may become
+    """Train, or resume the run if it has been saved; what it says goes to a file. No other file of it may become
     larger than so many bytes."""
     from unroll import cli
     from unroll.training.resume import find_start

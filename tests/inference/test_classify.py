@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.settings import from_dict
 from unroll import checkpoint
-from unroll.config import from_dict, to_dict
+from unroll.config import to_dict
 from unroll.errors import CheckpointError, DataError
 from unroll.inference.classify import CHUNK, LoadedClassifier
 from unroll.inference.evaluate import evaluate
@@ -94,7 +95,7 @@ def test_a_text_without_a_known_word_says_so(model: LoadedClassifier, text: str)
 def test_a_hundred_thousand_words_are_read_or_shortened_as_in_training(tmp_path: Path) -> None:
     text = "bad " * 100_000
     assert load(saved(tmp_path)).predict([text])[0].tokens == 100_000
-    config = content(data={"max_tokens": 7, "keep": "end"})["config"]
+    config = content(data={"max_length": 7, "truncate": "start"})["config"]
     short = load(saved(tmp_path, config=config))
     assert short.predict([text])[0].tokens == 7
     assert short.predict([text + "good"])[0].probability == short.predict(["bad " * 6 + "good"])[0].probability
@@ -131,22 +132,27 @@ def test_evaluation_agrees_with_counting_by_hand(model: LoadedClassifier, tmp_pa
     ]
     path = tmp_path / "test.csv"
     path.write_text("text,label\n" + "\n".join(f"{t},{model.labels[y]}" for t, y in zip(texts, labels, strict=True)))
-    for figures in (evaluate(model, path, "test"), model.evaluate(texts, labels)):
-        assert figures["examples"] == 5
-        assert figures["accuracy"] == pytest.approx(right / 5)
-        assert figures["loss"] == pytest.approx(nats / 5, abs=1e-5)
-        assert figures["auroc"] == pytest.approx(sum((a > b) + (a == b) / 2 for a, b in pairs) / len(pairs), abs=1e-6)
+    figures = evaluate(saved(tmp_path), path, "test")
+    assert figures["examples"] == 5
+    assert figures["accuracy"] == pytest.approx(right / 5)
+    assert figures["loss"] == pytest.approx(nats / 5, abs=1e-5)
+    assert figures["auroc"] == pytest.approx(sum((a > b) + (a == b) / 2 for a, b in pairs) / len(pairs), abs=1e-6)
+    for label, name in enumerate(model.labels):
+        taken = [model.labels.index(p.label) == label for p in predicted]
+        hits = sum(took and y == label for took, y in zip(taken, labels, strict=True))
+        assert figures[f"precision/{name}"] == pytest.approx(hits / sum(taken) if any(taken) else 0.0)
+        assert figures[f"recall/{name}"] == pytest.approx(hits / labels.count(label))
 
 
 def test_labels_that_the_model_does_not_know_and_another_corpus_are_refused(
     model: LoadedClassifier, reviews: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=r"row 1 has the label 'good'; the labels are negative, positive"):
-        evaluate(model, reviews / "test.csv", "test")
+        evaluate(saved(tmp_path), reviews / "test.csv", "test")
     (tmp_path / "cache").mkdir()
     config = content(data={"path": str(reviews), "folder": str(tmp_path)})["config"]
     with pytest.raises(DataError, match="not the one that the model was trained on"):
-        evaluate(load(saved(tmp_path, config=config)), None, "test")
+        evaluate(saved(tmp_path, config=config), None, "test")
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def saved(path: Path, optimizer_states: Any) -> Path:
 
 def test_the_statistics_are_those_that_adam_kept(tmp_path: Path) -> None:
     """With the same gradient in every step, its root mean square is its size."""
-    model, config = small_model(), OptimizerConfig(name="adam", learning_rate=1e-9)
+    model, config = small_model(), OptimizerConfig(name="adam", weight_decay=0.0, learning_rate=1e-9)
     optimizer = build_optimizer(model, config)
     gradients = {name: torch.randn_like(p) for name, p in model.named_parameters()}
     for _ in range(3):
@@ -133,11 +133,11 @@ def test_the_statistics_are_those_that_adam_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("states", [None, [], [{}], [{"state": {}, "param_groups": []}], "text"])
 def test_statistics_that_are_missing_are_named(tmp_path: Path, states: Any) -> None:
     with pytest.raises(CheckpointError, match="holds no gradient statistics"):
-        gradient_rms(saved(tmp_path / "x.ckpt", states), small_model(), OptimizerConfig(name="adam"))
+        gradient_rms(saved(tmp_path / "x.ckpt", states), small_model(), OptimizerConfig(name="adam", weight_decay=0.0))
 
 
 def test_statistics_of_other_shapes_are_refused(tmp_path: Path) -> None:
-    model, config = small_model(), OptimizerConfig(name="adam")
+    model, config = small_model(), OptimizerConfig(name="adam", weight_decay=0.0)
     optimizer = build_optimizer(model, config)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)

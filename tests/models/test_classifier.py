@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unroll.config import from_dict
+from tests.settings import from_dict
 from unroll.encoders import CELLS, RecurrentEncoder
 from unroll.errors import ConfigError
 from unroll.models.classifier import TextClassifier, build_classifier

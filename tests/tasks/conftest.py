@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from unroll.config import LanguageModelingConfig, from_dict
+from tests.settings import from_dict
+from unroll.config import LanguageModelingConfig
 from unroll.tasks.language_modeling import LanguageModeling
-from unroll.tasks.novel_data import NovelData
+from unroll.tasks.language_modeling_data import LanguageModelingData
+from unroll.tasks.spec import load_data
 
-MakeTask = Callable[..., tuple[LanguageModeling, NovelData]]
+MakeTask = Callable[..., tuple[LanguageModeling, LanguageModelingData]]
 
 
 def novel_config(path: Path, **settings: Any) -> LanguageModelingConfig:
@@ -37,11 +39,11 @@ def novel_config(path: Path, **settings: Any) -> LanguageModelingConfig:
 def make_task(tmp_path: Path) -> MakeTask:
     """Return a function of a text and settings."""
 
-    def make(text: str, **settings: Any) -> tuple[LanguageModeling, NovelData]:
+    def make(text: str, **settings: Any) -> tuple[LanguageModeling, LanguageModelingData]:
         path = tmp_path / "text.txt"
         path.write_text(text)
         config = novel_config(path, **settings)
-        data = NovelData(config.data, config.tbptt, config.seed)
+        data = load_data(config)
         return LanguageModeling(config, data, total_steps=10), data
 
     return make

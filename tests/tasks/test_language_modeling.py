@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from tests.tasks.conftest import MakeTask
 from unroll.batching.streams import Lanes, WindowSampler
 from unroll.tasks.language_modeling import LanguageModeling
+from unroll.tasks.language_modeling_data import LanguageModelingData
 from unroll.tasks.metrics import StreamMetrics
-from unroll.tasks.novel_data import NovelData
 
 TEXT = "".join(random.Random(1).choices(["the ", "sea ", "island ", "and ", "captain "], k=300))
 
@@ -185,6 +185,6 @@ def test_checkpoints_say_how_the_text_begins(make_task: MakeTask, tmp_path: Path
     runner.fit(task, data)
     content: dict[str, Any] = {}
     task.on_save_checkpoint(content)
-    assert isinstance(data, NovelData)
+    assert isinstance(data, LanguageModelingData)
     assert content["opening"] == TEXT[0]
     assert content["vocabulary"][2:] == list(data.vocabulary.tokens[2:])

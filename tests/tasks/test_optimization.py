@@ -30,7 +30,7 @@ from unroll.tasks.optimization import build_optimizer, build_schedule, learning_
     ],
 )
 def test_a_schedule_passes_through_its_points(schedule: str, step: int, share: float) -> None:
-    config = OptimizerConfig(schedule=schedule, warmup=0.2)
+    config = OptimizerConfig(schedule=schedule, warmup_fraction=0.2)
     assert learning_rate_share(step, 10, config) == pytest.approx(share, abs=1e-12)
 
 
@@ -38,13 +38,13 @@ def test_a_schedule_passes_through_its_points(schedule: str, step: int, share: f
 @pytest.mark.parametrize("total", [1, 2, 7])
 def test_a_schedule_never_leaves_its_range(schedule: str, total: int) -> None:
     for warmup in (0.0, 0.5, 0.9):
-        config = OptimizerConfig(schedule=schedule, warmup=warmup)
+        config = OptimizerConfig(schedule=schedule, warmup_fraction=warmup)
         assert all(0 <= learning_rate_share(step, total, config) <= 1 for step in range(total + 3))
 
 
 def test_the_optimiser_follows_the_schedule() -> None:
     model = nn.Linear(2, 2)
-    config = OptimizerConfig(learning_rate=0.5, schedule="cosine", warmup=0.0)
+    config = OptimizerConfig(learning_rate=0.5, schedule="cosine", warmup_fraction=0.0)
     optimizer = build_optimizer(model, config)
     schedule = build_schedule(optimizer, 4, config)
     rates = []

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tests.tasks.conftest import MakeTask
 from unroll.encoders import CELLS
 from unroll.tasks.language_modeling import LanguageModeling
-from unroll.tasks.novel_data import NovelData
+from unroll.tasks.language_modeling_data import LanguageModelingData
 
 # Every character stands in it once: a gradient of a character's embedding is that of one place.
 TEXT = "".join(chr(0x4E00 + i) for i in range(130))
@@ -78,7 +78,7 @@ def gradients(task: LanguageModeling, loss: Tensor) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in task.model.named_parameters() if p.grad is not None}
 
 
-def both_ways(task: LanguageModeling, data: NovelData) -> Any:
+def both_ways(task: LanguageModeling, data: LanguageModelingData) -> Any:
     """Yield, window by window, the batch, the task's loss and gradient, and those found by hand."""
     task.double()
     by_hand = ByHand(task)

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from unroll.config import ClassificationConfig, LanguageModelingConfig, from_dict
+from tests.settings import from_dict
+from unroll.config import ClassificationConfig, LanguageModelingConfig
 from unroll.training.run import train
 
 SMALL: dict[str, dict[str, Any]] = {
-    "data": {"batch_size": 16, "max_tokens": 20},
+    "data": {"batch_size": 16, "max_length": 20},
     "encoder": {"hidden_size": 12, "bidirectional": True},
     "model": {"embedding_size": 12},
     "optimizer": {"learning_rate": 0.03},

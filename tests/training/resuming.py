@@ -1,4 +1,4 @@
-"""Runs that are cut off, gone on with, and compared."""
+"""Runs that are cut off, resumed, and compared."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rich.console import Console
 from torch import Tensor
 
 from tests.tasks.conftest import novel_config
+from tests.training.boards import events
 from tests.training.conftest import small_config
-from tests.training.test_run import events
 from unroll import checkpoint
 from unroll.training.resume import find_start
 from unroll.training.run import Run, train

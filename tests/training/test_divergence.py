@@ -18,7 +18,7 @@ from unroll import checkpoint
 from unroll.errors import Diverged
 from unroll.models.classifier import TextClassifier
 from unroll.tasks.finite import Outputs, not_finite_gradients
-from unroll.tasks.task import Task
+from unroll.tasks.module import TaskModule
 from unroll.training.run import train
 
 AT = 7  # the batch that is spoilt; the small runs have more
@@ -40,12 +40,12 @@ def imdb(reviews: Path, tmp_path: Path) -> Any:
     return config
 
 
-def spoil(monkeypatch: pytest.MonkeyPatch, change: Callable[[Task, dict[str, Any]], None]) -> None:
+def spoil(monkeypatch: pytest.MonkeyPatch, change: Callable[[TaskModule, dict[str, Any]], None]) -> None:
     """Have `change` strike the batch AT of every task, after its forward pass."""
-    for task in Task.__subclasses__():
+    for task in TaskModule.__subclasses__():
         step = task.training_step
 
-        def spoilt(self: Task, batch: Any, batch_idx: int, step: Any = step) -> Any:
+        def spoilt(self: TaskModule, batch: Any, batch_idx: int, step: Any = step) -> Any:
             outputs = step(self, batch, batch_idx)
             if self.trainer.fit_loop.epoch_loop.total_batch_idx == AT - 1:
                 change(self, outputs)
@@ -88,7 +88,7 @@ def test_a_loss_that_is_not_finite(
 def test_a_gradient_that_is_not_finite(
     task: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def change(module: Task, outputs: dict[str, Any]) -> None:
+    def change(module: TaskModule, outputs: dict[str, Any]) -> None:
         weight = module.model.get_parameter("encoder.weight_hh_l0")
         weight.register_hook(lambda gradient: gradient / 0)
 
@@ -109,7 +109,7 @@ def test_an_encoder_that_explodes_is_named(novel: Any, monkeypatch: pytest.Monke
             nn.init.eye_(weights["weight_hh_l0"]).data.mul_(2)
             nn.init.ones_(weights["bias_hh_l0"])
 
-    monkeypatch.setattr("unroll.training.run.LanguageModeling", Doubling)
+    monkeypatch.setattr("unroll.tasks.language_modeling.LanguageModeling", Doubling)
     with pytest.raises(Diverged) as caught:
         train(novel)
     assert "step 1 (epoch 1, batch 1): the loss is nan, first in encoder;" in str(caught.value)
@@ -118,15 +118,15 @@ def test_an_encoder_that_explodes_is_named(novel: Any, monkeypatch: pytest.Monke
 
 def test_a_weight_that_is_not_finite_is_not_saved(novel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a step of a learning rate beyond all bounds: checkpoints stay those from before."""
-    save = Task.on_train_batch_start
+    save = TaskModule.on_train_batch_start
 
-    def spoil_weight(self: Task, batch: Any, batch_idx: int) -> Any:
+    def spoil_weight(self: TaskModule, batch: Any, batch_idx: int) -> Any:
         if batch_idx == 5:
             hook = self.trainer.optimizers[0].register_step_post_hook
             hook(lambda *_: self.model.get_parameter("bias").data.fill_(math.nan))
         return save(self, batch, batch_idx)
 
-    monkeypatch.setattr(Task, "on_train_batch_start", spoil_weight)
+    monkeypatch.setattr(TaskModule, "on_train_batch_start", spoil_weight)
     with pytest.raises(Diverged, match="a weight is not finite after step 6"):
         train(novel)
     assert checkpoint.load(Path(novel.run_dir) / "checkpoints" / "last.ckpt")["global_step"] == 3

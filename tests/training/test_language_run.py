@@ -12,9 +12,9 @@ import torch
 
 import unroll
 from tests.tasks.conftest import novel_config
+from tests.training.boards import events
 from tests.training.conftest import Finished, finish
-from tests.training.test_run import events
-from unroll.inference.evaluate import evaluate, evaluate_dynamically
+from unroll.inference.evaluate import evaluate
 from unroll.inference.generate import LoadedLanguageModel
 
 WORDS = ["the ", "sea ", "island ", "and ", "captain ", "of\n"]
@@ -34,7 +34,7 @@ def written(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
         text,
         encoder__hidden_size=32,
         optimizer__learning_rate=0.03,
-        optimizer__warmup=0.3,
+        optimizer__warmup_fraction=0.3,
         trainer__max_epochs=4,
         trainer__gradient_clip_val=0.5,
         trainer__log_every_n_steps=5,
@@ -70,7 +70,7 @@ def test_the_best_checkpoint_is_that_of_the_fewest_bits(written: Finished) -> No
 
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_the_figures_are_those_of_the_checkpoint_in_use(written: Finished, text: Path, split: str) -> None:
-    best = unroll.load(written.summary["checkpoints"]["best"])
+    best = Path(written.summary["checkpoints"]["best"])
     figures = evaluate(best, None, split)
     for name in ("bpc", "loss", "perplexity", "accuracy"):
         assert figures[name] == pytest.approx(written.summary["metrics"][f"{split}/{name}"], abs=1e-5)
@@ -82,7 +82,7 @@ def test_the_figures_are_those_of_the_checkpoint_in_use(written: Finished, text:
 
 
 def test_dynamic_evaluation_has_names_of_its_own(written: Finished) -> None:
-    figures = evaluate_dynamically(Path(written.summary["checkpoints"]["best"]), None, "val")
+    figures = evaluate(Path(written.summary["checkpoints"]["best"]), None, "val", dynamic=True)
     assert figures["dynamic_bpc"] == pytest.approx(written.summary["metrics"]["val/bpc"], abs=0.05)
     assert set(figures) == {
         *(f"dynamic_{name}" for name in ("bpc", "loss", "perplexity", "accuracy")),

@@ -12,15 +12,15 @@ from lightning.pytorch import seed_everything
 from rich.console import Console
 
 from tests.tasks.conftest import novel_config
+from tests.training.boards import events
 from tests.training.conftest import small_config
-from tests.training.test_run import events
 from unroll import checkpoint
+from unroll.batching.streams import stretches
 from unroll.diagnostics.gradient_flow import Flow, gradient_flow
-from unroll.diagnostics.probe import probe, stretches
 from unroll.inference.generate import LoadedLanguageModel
 from unroll.inference.load import load
-from unroll.training import recurrence
-from unroll.training.run import Run, build_task, load_data, quiet, train
+from unroll.training.callbacks import recurrence
+from unroll.training.run import Run, build_module, load_data, quiet, train
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def scalars(folder: str | Path, group: str) -> dict[str, list[float]]:
 def test_update_ratios_are_those_of_the_weights_before_and_after(novel: Any) -> None:
     train(novel)
     seed_everything(novel.seed, verbose=False)
-    start = build_task(novel, load_data(novel)).model.state_dict()
+    start = build_module(novel, load_data(novel)).model.state_dict()
     end = checkpoint.load(Path(novel.run_dir) / "checkpoints" / "last.ckpt")["state_dict"]
     expected: dict[str, list[float]] = {}
     for module in ("weight", "bias", "embedding", "encoder"):
@@ -81,8 +81,8 @@ def test_the_picture_is_of_the_weights_that_are_kept_and_of_validation_text(
     assert "recurrence/gradient_by_lag" in events(Path(novel.run_dir)).Tags()["images"]
     model = load(Path(novel.run_dir) / "checkpoints" / "best.ckpt")
     assert isinstance(model, LoadedLanguageModel)
-    seen = probe(model.model, stretches(load_data(novel).val, 101))
-    expected = gradient_flow("lstm", dict(seen.encoder.named_parameters()), seen.x, seen.loss)
+    x, loss = model.model.look_back(stretches(load_data(novel).val, 101, 16))
+    expected = gradient_flow(model.model.encoder, x, loss)
     (flow,) = drawn[0].values()
     torch.testing.assert_close(flow.inputs, expected.inputs)
     torch.testing.assert_close(flow.hidden, expected.hidden)

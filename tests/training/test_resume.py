@@ -1,4 +1,4 @@
-"""A run that was cut off and gone on with ends as one that was not: bit for bit."""
+"""A run that was cut off and resumed ends as one that was not: bit for bit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def both(make: Callable[..., Any], tmp_path: Path, hook: str, count: int, patch: pytest.MonkeyPatch) -> None:
-    """Compare a whole run with one that is cut off at a place, and gone on with."""
+    """Compare a whole run with one that is cut off at a place, and resumed."""
     settings = to_dict(make(tmp_path / "whole"))
     name = str({key: value for key, value in settings.items() if key not in ("run_dir", "data")} | settings["data"])
     if name not in _whole:
@@ -133,7 +133,7 @@ def test_a_signal_loses_nothing(
     assert isinstance(error, Interrupted)
     assert error.exit_code == 128 + number
     _, screen = go_on(tmp_path / "cut")
-    assert f"going on from step {9 if hook == 'on_train_batch_end' else 23}" in screen
+    assert f"resuming from step {9 if hook == 'on_train_batch_end' else 23}" in screen
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
@@ -150,6 +150,6 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(
     _, screen = go_on(tmp_path / "cut")
     assert "last.ckpt: damaged" in screen
     assert "previous.ckpt" in screen
-    assert "going on from step 10" in screen
+    assert "resuming from step 10" in screen
     assert not list(last.parent.glob(".*"))
     assert_same_run(tmp_path / "whole", tmp_path / "cut")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from unroll.text.vocabulary import PAD_ID
 
@@ -45,6 +45,10 @@ class Documents(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def document(self, row: int) -> npt.NDArray[np.int32]:
+        """Return the ids of one document, (its length,)."""
+        return self.ids[self.starts[row] : self.starts[row] + self.lengths[row]]
+
     def __getitem__(self, rows: Sequence[int]) -> Batch:
         """Gather the documents `rows` into one batch, without a loop over them."""
         lengths = self.lengths[rows]
@@ -69,32 +73,32 @@ class BucketSampler(Sampler[list[int]]):
         lengths: npt.NDArray[np.int64],
         *,
         batch_size: int | None = None,
-        token_budget: int | None = None,
+        max_tokens: int | None = None,
         noise: float = 0.0,
         seed: int | None = None,
     ) -> None:
-        """Make batches of `batch_size` documents, or of at most `token_budget` tokens, padding counted.
+        """Make batches of `batch_size` documents, or of at most `max_tokens` tokens, padding counted.
 
         A document longer than the budget makes a batch of its own.
 
         Raises:
-            ValueError: not exactly one of `batch_size` and `token_budget` is given, it is below 1, or noise is not in
+            ValueError: not exactly one of `batch_size` and `max_tokens` is given, it is below 1, or noise is not in
                 [0, 1).
         """
-        if (batch_size is None) == (token_budget is None):
-            raise ValueError("give either batch_size or token_budget")
-        if (batch_size or token_budget or 0) < 1:
-            raise ValueError("batch_size and token_budget must be at least 1")
+        if (batch_size is None) == (max_tokens is None):
+            raise ValueError("give either batch_size or max_tokens")
+        if (batch_size or max_tokens or 0) < 1:
+            raise ValueError("batch_size and max_tokens must be at least 1")
         if not 0 <= noise < 1:
             raise ValueError(f"noise must be at least 0 and below 1, not {noise}")
         self.lengths, self.noise, self.seed = lengths, noise if seed is not None else 0.0, seed
         self.epoch, self.start = 0, 0
         if batch_size is not None:
             self._cuts = list(range(batch_size, len(lengths), batch_size))
-        elif token_budget is not None:
-            self._cuts = self._cuts_within(token_budget)
+        elif max_tokens is not None:
+            self._cuts = self._cuts_within(max_tokens)
 
-    def _cuts_within(self, token_budget: int) -> list[int]:
+    def _cuts_within(self, max_tokens: int) -> list[int]:
         """Places to cut any epoch's order at, such that no batch of several documents exceeds the budget.
 
         The noise makes the i-th document of an epoch's order at most (1 + noise) / (1 - noise) times as long as the
@@ -104,14 +108,13 @@ class BucketSampler(Sampler[list[int]]):
         longest = np.minimum(longest, self.lengths.max(initial=0))
         cuts, start = [], 0
         for i, length in enumerate(longest.tolist()):
-            if i > start and length * (i + 1 - start) > token_budget:
+            if i > start and length * (i + 1 - start) > max_tokens:
                 cuts.append(i)
                 start = i
         return cuts
 
     def set_epoch(self, epoch: int, start: int | None = None) -> None:
-        """Choose the epoch whose batches come next, and the first of them. Lightning calls this with the epoch alone,
-        at its beginning and where it is gone on with: a start within it stays."""
+        """Choose the epoch whose batches come next, and the first of them; see `EpochSampler`."""
         self.start = start if start is not None else self.start if epoch == self.epoch else 0
         self.epoch = epoch
 
@@ -131,9 +134,3 @@ class BucketSampler(Sampler[list[int]]):
         batches = np.split(order, self._cuts)
         for turn in turns[self.start :]:
             yield batches[turn].tolist()
-
-
-def make_loader(documents: Documents, sampler: BucketSampler, workers: int = 0) -> DataLoader[Batch]:
-    """Return a loader of the sampler's batches. Gathering one takes microseconds, so that `workers`, processes of their
-    own, seldom pay. The loader's random numbers, of which nothing depends, are not taken from the model's."""
-    return DataLoader(documents, sampler=sampler, batch_size=None, num_workers=workers, generator=torch.Generator())

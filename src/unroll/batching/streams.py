@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 
 class Window(NamedTuple):
@@ -120,8 +120,7 @@ class WindowSampler(Sampler[Span]):
         self.seed, self.epoch, self.start = seed, 0, 0
 
     def set_epoch(self, epoch: int, start: int | None = None) -> None:
-        """Choose the epoch whose windows come next, and the first of them. Lightning calls this with the epoch alone,
-        at its beginning and where it is gone on with: a start within it stays."""
+        """Choose the epoch whose windows come next, and the first of them; see `EpochSampler`."""
         self.start = start if start is not None else self.start if epoch == self.epoch else 0
         self.epoch = epoch
 
@@ -153,7 +152,7 @@ class WindowSampler(Sampler[Span]):
         return max(int(cuts[place]) + self.stride - self.window, int(cuts[turn]) if place >= turn else 0)
 
 
-def make_loader(lanes: Lanes, sampler: WindowSampler, workers: int = 0) -> DataLoader[Window]:
-    """Return a loader of the sampler's windows. Cutting one takes microseconds, so that `workers`, processes of their
-    own, seldom pay. The loader's random numbers, of which nothing depends, are not taken from the model's."""
-    return DataLoader(lanes, sampler=sampler, batch_size=None, num_workers=workers, generator=torch.Generator())
+def stretches(ids: npt.NDArray[np.int32], length: int, count: int) -> Tensor:
+    """Return (rows, length) ids from at most `count` places of a text, from its beginning to its end."""
+    starts = np.unique(np.linspace(0, len(ids) - length, count).astype(np.int64))
+    return torch.from_numpy(ids[starts[:, None] + np.arange(length)].astype(np.int64))

@@ -2,15 +2,44 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from unroll.corpora.tables import READERS, read_table, reading
+from unroll.corpora.tables import codec, read_lines, read_table, reading, table_suffix
 from unroll.errors import DataError
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")  # what fits 64 bits; longer digits are a name
+
+# Names that such columns often have, for the remedy where the wanted one is missing.
+_TEXTS = (
+    "text",
+    "review",
+    "sentence",
+    "content",
+    "comment",
+    "document",
+    "body",
+    "message",
+    "tweet",
+    "headline",
+    "title",
+)
+_LABELS = (
+    "label",
+    "labels",
+    "sentiment",
+    "class",
+    "category",
+    "target",
+    "rating",
+    "stars",
+    "score",
+    "topic",
+    "emotion",
+)
 
 
 class Row(NamedTuple):
@@ -22,16 +51,33 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class TextFile:
-    """A table with the columns `text` and `label`: .parquet, .csv, .jsonl or .json (one object a line)."""
+    """A labelled table: one file of a kind in `tables.READERS`, or the shards of one, in their order."""
 
-    path: Path
+    paths: tuple[Path, ...]
+    text_column: str = "text"
+    label_column: str = "label"
+    encoding: str = "utf-8"
+    """Of csv and JSON Lines."""
     where: tuple[str, str] | None = None
     """Keep only the rows whose column `where[0]` equals `where[1]`."""
 
+    def __str__(self) -> str:
+        more = len(self.paths) - 1
+        return str(self.paths[0]) + (f" (and {more} more)" if more else "")
+
     def sha256(self) -> str:
-        """The hexadecimal SHA-256 of the file's bytes, and of `where` if given. Raises DataError if unreadable."""
-        with reading(self.path), self.path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256")
+        """Return a hexadecimal SHA-256 that changes with what is read: that of the bytes, for one file as it is.
+
+        Raises DataError where a file can't be read, ConfigError for an unknown encoding.
+        """
+        digests = []
+        for path in self.paths:
+            with reading(path), path.open("rb") as stream:
+                digests.append(hashlib.file_digest(stream, "sha256"))
+        digest = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(one.digest() for one in digests))
+        options = self.text_column, self.label_column, codec(self.encoding)
+        if options != ("text", "label", codec("utf-8")):
+            digest.update(repr(options).encode())
         if self.where is not None:
             digest.update(repr(self.where).encode())
         return digest.hexdigest()
@@ -40,42 +86,65 @@ class TextFile:
 def read_rows(file: TextFile) -> Iterator[Row]:
     """Yield the labelled rows of `file` in order and in constant memory. Texts come unchanged, blank ones too.
 
-    In csv, a label of digits is an integer, any other a name, both without the spaces around them.
+    In csv, a label of digits is an integer, true and false are booleans in any case, and any other is a name, all
+    without the spaces around them. Booleans become the names "false" and "true".
 
     Raises DataError, on iteration, naming file, row (from 1, without the header) and remedy: for a file that is
-    missing, empty, damaged, malformed or not UTF-8, a missing column, a text or label that is null or of a wrong
-    type, a blank or negative label, and where no row is left.
+    missing, empty, damaged, malformed or of another encoding, a missing column, a text or label that is null or of a
+    wrong type, a blank or negative label, and where no row is left.
     """
-    columns = ("text", "label") if file.where is None else ("text", "label", file.where[0])
-    from_csv = file.path.suffix.lower() == ".csv"
+    columns = (file.text_column, file.label_column, *(file.where or ())[:1])
     kept = 0
-    for number, (text, label, *group) in enumerate(read_table(file.path, columns), 1):
-        if file.where is not None and str(group[0]) != file.where[1]:
-            continue
-        kept += 1
-        place = f"{file.path}: row {number}"
-        yield Row(_text(text, place), _label(_csv_label(label) if from_csv else label, place))
+    for path in file.paths:
+        from_csv = table_suffix(path).startswith((".csv", ".tsv"))
+        rows = read_table(path, columns, file.encoding, partial(_settings, file))
+        for number, (text, label, *group) in enumerate(rows, 1):
+            if file.where is not None and str(group[0]) != file.where[1]:
+                continue
+            kept += 1
+            place = f"{path}: row {number}"
+            yield Row(_text(text, place), _label(_csv_label(label) if from_csv else label, place))
     if not kept:
-        rows = "rows" if file.where is None else f"rows whose {file.where[0]!r} is {file.where[1]!r}"
-        raise DataError(f"{file.path}: no {rows}; add at least one")
+        rows_ = "rows" if file.where is None else f"rows whose {file.where[0]!r} is {file.where[1]!r}"
+        raise DataError(f"{file}: no {rows_}; add at least one")
 
 
-def read_texts(path: Path) -> Iterator[str]:
-    """Yield the texts to predict in order and in constant memory: a table's `text` column, else the file's lines.
+def is_unlabelled(file: TextFile) -> bool:
+    """Return whether the first row has the label -1: so sets of the hub mark a test split whose labels are secret."""
+    rows = read_table(file.paths[0], (file.label_column,), file.encoding, partial(_settings, file))
+    return str(next(rows, ("",))[0]).strip() in ("-1", "-1.0")
 
-    Lines end at \\n or \\r\\n; blank ones are texts, too, and bytes that are not UTF-8 become U+FFFD (in a table they
+
+def read_texts(path: Path, text_column: str = "text", encoding: str = "utf-8") -> Iterator[str]:
+    """Yield the texts to predict in order and in constant memory: a table's column, else the file's lines.
+
+    Lines end at \\n or \\r\\n; blank ones are texts, too, and bytes that are no text become U+FFFD (in a table they
     are an error). Raises DataError, on iteration, as `read_rows` does.
     """
-    if path.suffix.lower() not in READERS:
-        with reading(path), path.open(encoding="utf-8-sig", errors="replace", newline="\n") as stream:
-            for line in stream:
+    if not table_suffix(path):
+        with reading(path):
+            for line in read_lines(path, encoding, newline="\n", errors="replace"):
                 yield line.removesuffix("\n").removesuffix("\r")
         return
     number = 0
-    for number, (text,) in enumerate(read_table(path, ("text",)), 1):
+    for number, (text,) in enumerate(read_table(path, (text_column,), encoding), 1):
         yield _text(text, f"{path}: row {number}")
     if not number:
         raise DataError(f"{path}: no rows; add at least one")
+
+
+def _settings(file: TextFile, names: Sequence[str]) -> str:
+    """The settings that name the missing columns, with a guess at each among `names`."""
+    there = {name.lower(): name for name in names if names.count(name) == 1}
+    missing = [
+        f"{setting}={next((there[name] for name in usual if name in there), 'NAME')}"
+        for setting, column, usual in (
+            ("data.text_column", file.text_column, _TEXTS),
+            ("data.label_column", file.label_column, _LABELS),
+        )
+        if names.count(column) != 1
+    ]
+    return f"write {' '.join(missing)}" if missing else "rename the columns"
 
 
 def _text(value: object, place: str) -> str:
@@ -95,11 +164,13 @@ def _check_whole(value: str, place: str) -> None:
 
 
 def _label(value: object, place: str) -> int | str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float) and value.is_integer():  # a column of integers that passed through pandas
         value = int(value)
     if value is None or (isinstance(value, str) and not value.strip()):
         raise DataError(f"{place}: the label is {'null' if value is None else 'blank'}; give it one or delete the row")
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    if not isinstance(value, int | str):
         raise DataError(f"{place}: the label {value!r:.40} is of type {type(value).__name__}; use 0, 1, … or names")
     if isinstance(value, str):
         _check_whole(value, f"{place}: the label")
@@ -110,6 +181,8 @@ def _label(value: object, place: str) -> int | str:
     return value
 
 
-def _csv_label(value: str) -> int | str:
+def _csv_label(value: str) -> bool | int | str:
     value = value.strip()
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
     return int(value) if _INTEGER.fullmatch(value) else value

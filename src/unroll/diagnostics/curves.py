@@ -42,6 +42,11 @@ def read_curves(run_dir: Path, names: Sequence[str]) -> dict[str, Curve]:
     return {name: Curve([e.step for e in points], [e.value for e in points]) for name, points in curves.items()}
 
 
+def literal(text: str) -> str:
+    """Return a text such that matplotlib shows it as it is: between two dollar signs it reads mathematics."""
+    return text.replace("$", r"\$")
+
+
 def draw(runs: dict[str, dict[str, Curve]]) -> Figure:
     """Draw one plot a scalar, one line in it a run; those that span more than two decades on a logarithmic scale."""
     from matplotlib.figure import Figure
@@ -51,9 +56,8 @@ def draw(runs: dict[str, dict[str, Curve]]) -> Figure:
     for axes, name in zip(figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0], names, strict=True):
         for run, curves in runs.items():
             curve = curves[name]
-            axes.plot(
-                curve.steps, curve.values, label=run, linewidth=1.2, marker="." if len(curve.steps) < 10 else None
-            )
+            marker = "." if len(curve.steps) < 10 else None
+            axes.plot(curve.steps, curve.values, label=literal(run), linewidth=1.2, marker=marker)
         values = [value for curves in runs.values() for value in curves[name].values]
         if min(values) > 0 and max(values) > 100 * min(values):
             axes.set_yscale("log")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,7 +17,6 @@ from unroll.errors import DataError, UserError
 from unroll.inference.classify import LoadedClassifier, Prediction
 from unroll.inference.generate import LoadedLanguageModel
 from unroll.models.classifier import TextClassifier
-from unroll.text import characters
 from unroll.text.tokenizers import get_tokenizer
 from unroll.text.vocabulary import UNKNOWN_ID
 
@@ -28,19 +28,43 @@ EXPECTED = 3  # characters named as the likeliest at each place
 class Judgement:
     """How each token of a text moved a classifier's prediction."""
 
+    section: ClassVar[str] = "judgement"  # of page.html, that shows it
+    title: ClassVar[str] = "What moved the prediction"
+    unit: ClassVar[str] = "tokens"
+
     text: str
     prediction: Prediction
     tokens: tuple[str, ...]  # all of the text's
     known: tuple[bool, ...]  # whether the model knows each; it reads the others as `<unk>`
-    read: slice  # the part of the tokens that was read; see `data.max_tokens`
+    read: slice  # the part of the tokens that was read; see `data.max_length`
     attribution: tuple[float, ...]  # of each token read: gradient x input, in nats of the label's log-odds
     empty: float  # the label's probability where nothing has been read
     prefixes: tuple[float, ...] | None  # that after each token read; None where the encoder reads in two directions
+
+    @property
+    def size(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def answer(self) -> str:
+        return self.prediction.answer
+
+    @property
+    def note(self) -> str:
+        return self.prediction.note
+
+    def figures(self) -> dict[str, Any]:
+        return vars(self.prediction)
 
 
 @dataclass(frozen=True)
 class Surprise:
     """What a language model made of each character of a text."""
+
+    section: ClassVar[str] = "surprise"
+    title: ClassVar[str] = "What surprised the model"
+    unit: ClassVar[str] = "characters"
+    note: ClassVar[str] = ""
 
     text: str
     known: tuple[bool, ...]  # whether the model knows each character; it reads the others as `<unk>`
@@ -51,24 +75,45 @@ class Surprise:
     def bits_per_character(self) -> float:
         return sum(self.bits) / len(self.bits)
 
+    @property
+    def size(self) -> int:
+        return len(self.text)
 
-def explain(model: LoadedClassifier | LoadedLanguageModel, texts: Iterable[str]) -> list[Judgement | Surprise]:
-    """Return what each text did to a model: a `Judgement` for a classifier, a `Surprise` for a language model.
+    @property
+    def answer(self) -> str:
+        return f"{self.bits_per_character:.3f} bits per character"
+
+    def figures(self) -> dict[str, Any]:
+        return {"bits_per_character": self.bits_per_character, "characters": len(self.bits)}
+
+
+Explanation = TypeVar("Explanation", Judgement, Surprise)
+Model = TypeVar("Model")
+
+
+def explain(judge: Callable[[Model, str], Explanation], model: Model, texts: Iterable[str]) -> list[Explanation]:
+    """Return what each text did to a model, of as many texts as a page can show.
+
+    Args:
+        judge: `judge_text` for a classifier, `surprise` for a language model.
+        model: as `unroll.load` returns it.
+        texts: one or more.
 
     Raises:
         DataError: no text, or more than `MOST_TEXTS`, or more than `MOST_TOKENS` tokens or characters together; and as
-            `judge_text` and `surprise` do.
+            `judge` does.
     """
-    found: list[Judgement | Surprise] = []
+    found: list[Explanation] = []
     size = 0
     for text in texts:
         if len(found) == MOST_TEXTS:
             raise DataError(f"there are more than {MOST_TEXTS} texts to explain on one page; give fewer")
-        one = judge_text(model, text) if isinstance(model, LoadedClassifier) else surprise(model, text)
-        size += len(one.tokens if isinstance(one, Judgement) else one.text)
+        one = judge(model, text)
+        size += one.size
         if size > MOST_TOKENS:
-            unit = "tokens" if isinstance(one, Judgement) else "characters"
-            raise DataError(f"the texts to explain have more than {MOST_TOKENS:,} {unit} together; give shorter ones")
+            raise DataError(
+                f"the texts to explain have more than {MOST_TOKENS:,} {one.unit} together; give shorter ones"
+            )
         found.append(one)
     if not found:
         raise DataError("there is no text to explain; give at least one")
@@ -93,7 +138,7 @@ def judge_text(model: LoadedClassifier, text: str) -> Judgement:
     attribution = gradient_times_input(model.model, ids, label)
     if not attribution.isfinite().all():
         raise UserError("the model's gradient is not finite: its training diverged; use another checkpoint")
-    count, one_way = len(tokens[read]), not model.model.encoder.bidirectional  # no token is read as one unknown
+    count, one_way = len(tokens[read]), model.model.encoder.num_directions == 1  # no token is read as one unknown
     return Judgement(
         text=text,
         prediction=prediction,
@@ -135,7 +180,7 @@ def surprise(model: LoadedLanguageModel, text: str) -> Surprise:
     """
     if len(text) < 2:
         raise DataError(f"the text has {len(text)} characters, and a surprise needs one before it; give two or more")
-    ids = torch.from_numpy(characters.encode(text, model.vocabulary).astype("int64"))[None]
+    ids = torch.from_numpy(model.encode(text)).long()[None]
     logits, _ = model.model(ids[:, :-1])
     logarithms = F.log_softmax(logits[0].double(), dim=-1)
     if not logarithms.isfinite().all():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from unroll.diagnostics.curves import literal
 from unroll.diagnostics.gradient_flow import Flow
 from unroll.durable import write_text
 
@@ -56,7 +57,7 @@ def draw(flows: dict[str, Flow]) -> Figure:
         axes.tick_params(labelbottom=False)
     for name, flow in flows.items():
         norms = flow.inputs.double().numpy()
-        lines.plot(np.where(norms > 0, norms, np.nan), label=name)  # zero has no place on this scale
+        lines.plot(np.where(norms > 0, norms, np.nan), label=literal(name))  # zero has no place on this scale
     lines.set(yscale="log", ylabel="norm, input's gradient", title="Gradient of the loss at one step, by lag")
     lines.grid(alpha=0.3)
     lines.legend(fontsize=9)
@@ -69,7 +70,7 @@ def draw(flows: dict[str, Flow]) -> Figure:
         cells = np.ma.masked_where(~(norms > 0), norms)  # zeros stay white
         image = axes.imshow(cells, aspect="auto", origin="lower", norm=scale, cmap="viridis")
         axes.set(ylabel="layer", yticks=range(len(norms)))
-        axes.set_title(textwrap.fill(name, 120), fontsize=9, loc="left")
+        axes.set_title(literal(textwrap.fill(name, 120)), fontsize=9, loc="left")
     label = "norm, hidden state's gradient" if len(maps) > 1 else "norm"
     bar = figure.colorbar(image, cax=figure.add_subplot(grid[1:, 1]), label=label)
     for axis in (lines.yaxis, bar.ax.yaxis):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from unroll.encoders.reference import trace
+from unroll.encoders import Encoder, State, Trace
 
 THOUSANDFOLD = 1e3
 
@@ -19,49 +19,53 @@ class Flow:
     over the batch, and exactly zero beyond a window."""
 
     inputs: Tensor  # (lags,), with respect to the input
-    hidden: Tensor  # (layers, lags), with respect to the hidden state, of the forward direction where there are two
+    hidden: Tensor
+    """(layers, lags), with respect to the hidden state, of the forward direction where there are two; no layers where
+    the encoder offers no trace."""
 
 
-def gradient_flow(
-    cell: str,
-    parameters: Mapping[str, Tensor],
-    x: Tensor,
-    loss: Callable[[Tensor], Tensor],
-    window: int | None = None,
-) -> Flow:
+def gradient_flow(encoder: Encoder, x: Tensor, loss: Callable[[Tensor], Tensor], window: int | None = None) -> Flow:
     """Differentiate the loss at the last step with respect to all that came before it.
 
-    >>> flow = gradient_flow("lstm", dict(encoder.named_parameters()), x, lambda h: h.sum(1))  # doctest: +SKIP
+    >>> from unroll.encoders import RecurrentEncoder
+    >>> encoder = RecurrentEncoder("lstm", input_size=3, hidden_size=4)
+    >>> flow = gradient_flow(encoder, torch.randn(2, 10, 3), lambda h: h.sum(1))
+    >>> flow.inputs.shape, flow.hidden.shape
+    (torch.Size([10]), torch.Size([1, 10]))
 
     Args:
-        cell: one of `unroll.encoders.CELLS`.
-        parameters: of the encoder, by torch.nn's names.
+        encoder: of any kind; in evaluation mode, so that nothing is dropped.
         x: (batch, time, features); the loss is taken at the last step, so there are `time` lags.
-        loss: of the top layer's output there, (batch, directions x hidden) -> (batch,).
+        loss: of the encoder's output there, (batch, output_size) -> (batch,).
         window: steps after which the gradient is cut, counted from the first; None: never.
 
     Raises:
-        ValueError: an unknown cell, a window below 1, or one with two directions.
+        ValueError: a window below 1, or one with two directions.
     """
-    directions = 2 if "weight_ih_l0_reverse" in parameters else 1
     if window is not None and window < 1:
         raise ValueError(f"a window is at least 1 step long, not {window}")
-    if window is not None and directions == 2:
+    if window is not None and encoder.num_directions == 2:
         raise ValueError("a window needs one direction: the backward one starts at the end, which it has not read yet")
     time, state = x.size(1), None
     cut = 0 if window is None else (time - 1) // window * window
     if cut:
         with torch.no_grad():
-            state = trace(cell, parameters, x[:, :cut], state=None).state
+            state = _read(encoder, x[:, :cut], None).state
     x = x[:, cut:].detach().requires_grad_()
-    found = trace(cell, parameters, x, state=state)
-    layers = found.steps[::directions]
+    found = _read(encoder, x, state)
+    layers = found.steps[:: encoder.num_directions]
     states = [step["hidden"] for steps in layers for step in steps]
     of_input, *of_states = torch.autograd.grad(
         loss(found.output[:, -1]).sum(), [x, *states], allow_unused=True, materialize_grads=True
     )
-    hidden = torch.stack([gradient.norm(dim=1).mean() for gradient in of_states]).view(len(layers), -1)
+    norms = [gradient.norm(dim=1).mean() for gradient in of_states]
+    hidden = torch.stack(norms).view(len(layers), -1) if norms else x.new_zeros(0, x.size(1))
     return Flow(_by_lag(of_input.norm(dim=2).mean(0), time), _by_lag(hidden, time))
+
+
+def _read(encoder: Encoder, x: Tensor, state: State | None) -> Trace:
+    found = encoder.trace(x, state=state)
+    return found if found is not None else Trace([], *encoder(x, None, state))
 
 
 def _by_lag(norms: Tensor, lags: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from unroll.encoders.reference import Trace
+from unroll.encoders import Trace
 
 SHUT, OPEN = 0.05, 0.95
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from unroll.encoders.parallel import Padding
-
-# oneDNN compiles an LSTM's kernels for each shape that it meets, in a millisecond each, and keeps 1,024 of them: half a
-# gigabyte for the lengths of IMDb reviews. 256 are those of a training run, of the lengths that `round_up` leaves. Read
-# when the first kernel is made.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 
 def round_up(steps: int) -> int:
@@ -28,7 +22,7 @@ def time_first(x: Tensor, padding: Padding, column: bool) -> Tensor:
     have more steps than the rows, in the precision of autocast, and with a `column` one feature more, which is 1 in the
     padding alone.
 
-    What made the rows gets no gradient from the padding if none comes out of it, see `RecurrentEncoder._holding`.
+    What made the rows gets no gradient from the padding if none comes out of it, see `Cell.hold`.
     """
     inputs: Tensor = _TimeFirst.apply(x, padding, column)  # type: ignore[no-untyped-call]
     return inputs

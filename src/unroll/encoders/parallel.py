@@ -8,7 +8,6 @@ So each core takes its own rows through the whole sequence, and the cores meet o
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,12 +19,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from unroll.runtime import threads_sleep_soon
+
 # With less, handing work over costs more than it gains: rows in a share, and steps x rows x units in all.
 MIN_ROWS, MIN_WORK = 4, 2**17
-
-# OpenMP's threads must leave their cores to the workers here; measured, it is 1.2 times a step's speed where they do so
-# at once, and half of it where they spin as they do by default. See unroll/openmp.py.
-ENABLED = sys.platform == "linux" and os.environ.get("GOMP_SPINCOUNT", "") in ("0", "1000")
 
 # (x, *states, *weights) -> (output, *states): x (time, rows, features), states (directions, rows, hidden)
 Kernel = Callable[..., Sequence[Tensor]]
@@ -60,7 +57,9 @@ def over_rows(
     shares = min(threads, x.size(1) // MIN_ROWS)
     if x.size(0) * x.size(1) * states[0].size(-1) < MIN_WORK:
         shares = 1
-    if not ENABLED or x.device.type != "cpu" or shares < 2:
+    # OpenMP's threads must leave their cores to the workers here: a step is 1.2 times as fast where they do so at once,
+    # and half as fast where they spin as they do by default (measured).
+    if shares < 2 or x.device.type != "cpu" or not threads_sleep_soon():
         output, *after = kernel(x, *states, *weights)
         if padding.begins < len(x):
             output = output.masked_fill(padding.mask[..., None], 0)
@@ -85,9 +84,12 @@ class _OverRows(torch.autograd.Function):
 
         def run(share: tuple[Tensor, ...]) -> tuple[list[Tensor], Sequence[Tensor]]:
             # Grad mode and autocast are a thread's own: a worker has to be told of both.
-            with torch.set_grad_enabled(any(needed)), torch.autocast("cpu", dtype, enabled=autocast):
+            with torch.set_grad_enabled(any(needed)), torch.autocast("cpu", dtype, autocast, cache_enabled=False):
                 inputs = [t.detach().requires_grad_(n) for t, n in zip(share, needed, strict=True)]
-                return inputs, kernel(*inputs)
+                # Autocast would keep one cast of a weight for all threads until the first of them is done: the other's
+                # gradient would then be summed in another order, by chance.
+                weights = [w.to(dtype) if autocast and w.dtype == torch.float32 else w for w in inputs[num_rowed:]]
+                return inputs, kernel(*inputs[:num_rowed], *weights)
 
         done = list(_pool(os.getpid(), torch.get_num_threads()).map(run, _split(tensors, num_rowed, shares)))
         if any(needed):

@@ -1,21 +1,22 @@
-"""RNN, GRU and LSTM as their equations, one step at a time, with everything in between by name.
+"""RNN, GRU, LSTM and minGRU as their equations, one step at a time, with everything in between by name.
 
-Slow and plain on purpose: what `RecurrentEncoder` must agree with, and what can be looked into. The equations are those
-of torch.nn (the GRU's is Cho et al. 2014, arXiv:1406.1078, with the reset gate after the recurrent product; the LSTM's
+Slow and plain on purpose: what the encoders must agree with, and what can be looked into. The equations are those of
+torch.nn (the GRU's is Cho et al. 2014, arXiv:1406.1078, with the reset gate after the recurrent product; the LSTM's
 Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from unroll.encoders.recurrent import State
-
-Step = dict[str, Tensor]  # the quantities of one step by name, each (batch, features)
+from unroll.encoders.cells import CELLS
+from unroll.encoders.interface import Step, Trace
+from unroll.encoders.state import State, as_parts, as_state
 
 
 @dataclass(frozen=True)
@@ -69,23 +70,21 @@ def lstm(x: Tensor, before: Step, weights: Weights) -> Step:
     }
 
 
-CELLS: dict[str, Callable[[Tensor, Step, Weights], Step]] = {
-    "rnn_tanh": rnn_tanh,
-    "rnn_relu": rnn_relu,
-    "gru": gru,
-    "lstm": lstm,
-}
+def min_gru(x: Tensor, before: Step, weight: Tensor, bias: Tensor) -> Step:
+    """z = sigmoid(W_z x + b_z), n = g(W_h x + b_h) and h' = (1 - z) h + z n, with g = `positive` (Feng et al. 2024,
+    arXiv:2410.01201). `weight` (2 x hidden, features) is W_z above W_h, `bias` likewise."""
+    of_gate, of_candidate = (x @ weight.T + bias).chunk(2, dim=1)
+    update, candidate = torch.sigmoid(of_gate), positive(of_candidate)
+    hidden = (1 - update) * before["hidden"] + update * candidate
+    return {"update_gate": update, "candidate": candidate, "hidden": hidden}
 
 
-@dataclass(frozen=True)
-class Trace:
-    """All that happened while a batch was read."""
+def positive(x: Tensor) -> Tensor:
+    """g(x) = x + 0.5 where x is at least 0, sigmoid(x) below."""
+    return torch.where(x >= 0, x + 0.5, torch.sigmoid(x))
 
-    steps: list[list[Step]]
-    """`steps[layer * directions + direction][t]`: what layer and direction computed at time t. Beyond a row's length it
-    is computed as well, and has no influence on anything."""
-    output: Tensor  # (batch, time, directions x hidden), as RecurrentEncoder returns it
-    state: State  # (layers x directions, batch, hidden), for an LSTM the pair (h, c)
+
+EQUATIONS = {"rnn_tanh": rnn_tanh, "rnn_relu": rnn_relu, "gru": gru, "lstm": lstm}
 
 
 def trace(
@@ -95,13 +94,15 @@ def trace(
     lengths: Tensor | None = None,
     state: State | None = None,
 ) -> Trace:
-    """Read a batch of right-padded rows, step by step.
+    """Read a batch of right-padded rows with a cell of torch.nn, step by step.
 
-    >>> encoder = RecurrentEncoder("lstm", 8, 16)  # doctest: +SKIP
-    >>> trace("lstm", dict(encoder.named_parameters()), x).steps[0][3]["forget_gate"]  # doctest: +SKIP
+    >>> module = torch.nn.LSTM(8, 16, batch_first=True)
+    >>> found = trace("lstm", dict(module.named_parameters()), torch.randn(2, 5, 8))
+    >>> found.steps[0][3]["forget_gate"].shape
+    torch.Size([2, 16])
 
     Args:
-        cell: one of `CELLS`.
+        cell: one of `EQUATIONS`.
         parameters: by torch.nn's names (`weight_ih_l0`, `weight_hh_l1_reverse`, …), which say how many layers and
             directions there are; biases that are missing are zero.
         x: (batch, time, features).
@@ -111,39 +112,54 @@ def trace(
     Raises:
         ValueError: an unknown cell.
     """
-    if cell not in CELLS:
-        raise ValueError(f"unknown cell '{cell}'; there are {', '.join(CELLS)}")
-    lengths = torch.full((len(x),), x.size(1), device=x.device) if lengths is None else lengths
-    parts = () if state is None else state if isinstance(state, tuple) else (state,)
+    if cell not in EQUATIONS:
+        raise ValueError(f"unknown cell '{cell}'; there are {', '.join(EQUATIONS)}")
     directions = 2 if "weight_ih_l0_reverse" in parameters else 1
     layers = sum(name.startswith("weight_ih_l") for name in parameters) // directions
+    places = [f"l{layer}{suffix}" for layer in range(layers) for suffix in ("", "_reverse")[:directions]]
+    weights = [_weights(parameters, place) for place in places]
+    parts = CELLS[cell].state_parts
+    if state is None:
+        state = as_state([x.new_zeros(len(places), len(x), weights[0].weight_hh.size(1))] * len(parts))
+    cells = [partial(EQUATIONS[cell], weights=of_place) for of_place in weights]
+    return read(cells, parts, directions, x, lengths, state)
+
+
+def read(
+    cells: Sequence[Callable[[Tensor, Step], Step]],
+    parts: tuple[str, ...],
+    directions: int,
+    x: Tensor,
+    lengths: Tensor | None,
+    state: State,
+) -> Trace:
+    """Read a batch of right-padded rows step by step, as `Encoder.trace` does.
+
+    Args:
+        cells: (x, the state by its parts' names) -> the quantities of a step, by layer and direction.
+        parts: names of the state's parts, `hidden` among them.
+        directions: 1 or 2.
+        x: (batch, time, features).
+        lengths: (batch,) steps of each row, between 1 and time; None where every row is full.
+        state: before the first step.
+    """
+    lengths = torch.full((len(x),), x.size(1)) if lengths is None else lengths
     steps: list[list[Step]] = []
     finals: list[Step] = []
-    for layer in range(layers):
+    for first in range(0, len(cells), directions):
         outputs = []
-        for direction in range(directions):
-            weights = _weights(parameters, f"l{layer}" + ("_reverse" if direction else ""))
-            zeros = x.new_zeros(len(x), weights.weight_hh.size(1))
-            before = {"hidden": zeros, "cell": zeros}
-            before |= {name: part[len(finals)] for name, part in zip(("hidden", "cell"), parts, strict=False)}
-            found, output, final = _one_direction(CELLS[cell], x, before, weights, lengths, backward=direction == 1)
+        for place in range(first, first + directions):
+            before = {name: part[place] for name, part in zip(parts, as_parts(state), strict=True)}
+            found, output, final = _one_direction(cells[place], x, before, lengths.to(x.device), place > first)
             steps.append(found)
             outputs.append(output)
             finals.append(final)
         x = torch.cat(outputs, dim=2)
-    h = torch.stack([final["hidden"] for final in finals])
-    if cell != "lstm":
-        return Trace(steps, x, h)
-    return Trace(steps, x, (h, torch.stack([final["cell"] for final in finals])))
+    return Trace(steps, x, as_state([torch.stack([final[name] for final in finals]) for name in parts]))
 
 
 def _one_direction(
-    cell: Callable[[Tensor, Step, Weights], Step],
-    x: Tensor,
-    before: Step,
-    weights: Weights,
-    lengths: Tensor,
-    backward: bool,
+    cell: Callable[[Tensor, Step], Step], x: Tensor, before: Step, lengths: Tensor, backward: bool
 ) -> tuple[list[Step], Tensor, Step]:
     """All steps of one layer in one direction by time, the outputs, and the state after each row's end."""
     time = x.size(1)
@@ -151,9 +167,9 @@ def _one_direction(
     outputs = [x.new_zeros(0)] * time
     for t in reversed(range(time)) if backward else range(time):
         inside = (t < lengths)[:, None]  # rows that have a step here; the others stay as they are
-        step = steps[t] = cell(x[:, t], before, weights)
+        step = steps[t] = cell(x[:, t], before)
         outputs[t] = torch.where(inside, step["hidden"], 0)
-        before = {name: torch.where(inside, step.get(name, part), part) for name, part in before.items()}
+        before = {name: torch.where(inside, step[name], part) for name, part in before.items()}
     return steps, torch.stack(outputs, dim=1), before
 
 

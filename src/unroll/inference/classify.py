@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from unroll.batching.documents import BucketSampler, Documents
-from unroll.config import ClassificationConfig
-from unroll.models.classifier import TextClassifier
+from unroll.config import ClassificationConfig, ClassificationDataConfig
+from unroll.corpora.files import TextFile, read_rows
+from unroll.corpora.labelled import find_corpus
+from unroll.corpora.labels import label_ids
+from unroll.errors import DataError
+from unroll.inference.weights import entry, with_weights
+from unroll.models.classifier import TextClassifier, build_classifier
+from unroll.tasks.metrics import classification_metrics, per_class
 from unroll.text.tokenizers import get_tokenizer
 from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
 
 CHUNK = 4096  # texts held at a time
-TOKEN_BUDGET = 2**15  # tokens in a batch, padding counted
+MAX_TOKENS = 2**15  # tokens in a batch, padding counted
 
 
 @dataclass(frozen=True)
@@ -32,9 +41,22 @@ class Prediction:
     tokens: int  # words read
     unknown: int  # of them, words that the model does not know; where that is all, the label rests on nothing
 
+    @property
+    def answer(self) -> str:
+        """The label and its probability, as wide for every label."""
+        return f"{self.label:<{max(map(len, self.probabilities))}}  {self.probability:.3f}"
+
+    @property
+    def note(self) -> str:
+        """A warning to stand behind the text, or nothing."""
+        return "  (no word that the model knows)" if self.unknown == self.tokens else ""
+
 
 class LoadedClassifier:
-    """A classifier with all that its use needs: `predict` for texts, `evaluate` for labelled ones."""
+    """A classifier with all that its use needs: `predict` for texts, `score` for labelled ones."""
+
+    unit: ClassVar[str] = "tokens"
+    look_ahead: ClassVar[int] = 0  # ids that `TextClassifier.look_back` needs beyond the steps it looks back over
 
     def __init__(
         self,
@@ -47,6 +69,26 @@ class LoadedClassifier:
         self.model, self.vocabulary, self.labels, self.config = model, vocabulary, labels, config
         self.data = data  # what the checkpoint says of the training data: source, fingerprint, …
         self._tokenize = get_tokenizer(config.data.tokenizer)
+
+    @classmethod
+    def from_checkpoint(cls, config: ClassificationConfig, content: dict[str, Any]) -> LoadedClassifier:
+        """Return the model of a checkpoint's content. Raises ValueError where its parts do not fit together."""
+        vocabulary = Vocabulary(entry(content, "vocabulary", list, str))
+        labels = tuple(entry(content, "labels", list, str))
+        model = with_weights(lambda: build_classifier(config, len(vocabulary), len(labels)), content["state_dict"])
+        return cls(model, vocabulary, labels, config, content["data"])
+
+    @classmethod
+    def untrained(cls, config: ClassificationConfig, text: str) -> LoadedClassifier:
+        """Return a fresh model of two classes by its settings, seed included; its vocabulary is that of the text."""
+        torch.manual_seed(config.seed)
+        vocabulary = Vocabulary.build(Counter(get_tokenizer(config.data.tokenizer)(text)))
+        model = build_classifier(config, len(vocabulary), 2).eval()
+        return cls(model, vocabulary, ("negative", "positive"), config, {})
+
+    def encode(self, text: str) -> npt.NDArray[np.int32]:
+        """Return the ids (tokens,) of the whole text, of whatever length."""
+        return np.array(self.vocabulary.encode(self._tokenize(text)), dtype=np.int32)
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Return a prediction for each text, in their order. A text alone or among others gets the same.
@@ -79,25 +121,25 @@ class LoadedClassifier:
                 )
             size = min(2 * size, CHUNK)
 
-    def evaluate(self, texts: Iterable[str], labels: Iterable[int]) -> dict[str, float]:
-        """Return the figures of labelled texts, as `evaluate_documents` does; labels are indices of `self.labels`."""
-        pairs = zip(texts, labels, strict=True)
-        logits, targets = [], []
-        while chunk := list(islice(pairs, CHUNK)):
-            logits.append(self.logits(self._documents([text for text, _ in chunk])))
-            targets += [label for _, label in chunk]
-        return self._figures(torch.cat(logits), torch.tensor(targets))
+    def read(self, path: Path, split: str) -> Documents:
+        """Return the labelled documents of a table, or of a folder's table of that split.
 
-    def evaluate_documents(self, documents: Documents) -> dict[str, float]:
-        """Return `accuracy`, `f1`, `auroc` (see `unroll.tasks.metrics`), `loss` (nats) and `examples`."""
-        return self._figures(self.logits(documents), torch.from_numpy(documents.labels))
+        Raises:
+            DataError: they can't be had, or a label is none of the model's.
+        """
+        file = _table(path, split, self.config.data)
+        rows = list(read_rows(file))
+        labels = label_ids([row.label for row in rows], self.labels, file)
+        return self._documents([row.text for row in rows], labels)
 
-    def _figures(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
-        from unroll.tasks.metrics import classification_metrics
-
+    def score(self, documents: Documents) -> dict[str, float]:
+        """Return `accuracy`, `f1`, `auroc`, `loss` (nats), `examples`, and for each class its `precision/NAME`,
+        `recall/NAME` and `f1/NAME`; see `unroll.tasks.metrics`."""
+        logits, targets = self.logits(documents), torch.from_numpy(documents.labels)
         figures = classification_metrics(len(self.labels))(logits, targets)
-        loss = F.cross_entropy(logits, targets)
-        return {name: float(value) for name, value in figures.items()} | {"loss": float(loss), "examples": len(targets)}
+        figures |= {"loss": F.cross_entropy(logits, targets), "examples": len(targets)}
+        figures |= per_class(self.labels)(logits, targets)
+        return {name: value if isinstance(value, int) else float(value) for name, value in figures.items()}
 
     @torch.inference_mode()
     def logits(self, documents: Documents) -> Tensor:
@@ -105,21 +147,35 @@ class LoadedClassifier:
         model's weights are."""
         device = self.model.embedding.weight.device
         logits = torch.empty(len(documents), len(self.labels))
-        for rows in BucketSampler(documents.lengths, token_budget=TOKEN_BUDGET):
+        for rows in BucketSampler(documents.lengths, max_tokens=MAX_TOKENS):
             batch = documents[rows]
             logits[rows] = self.model(batch.ids.to(device), batch.lengths).cpu()
         return logits
 
     def kept(self, length: int) -> slice:
-        """Return the part of a text of so many tokens that is read, as in training: `max_tokens` of it."""
+        """Return the part of a text of so many tokens that is read, as in training: `max_length` of it."""
         data = self.config.data
-        most = length if data.max_tokens is None else min(length, data.max_tokens)
-        return slice(length - most, length) if data.keep == "end" else slice(0, most)
+        most = length if data.max_length is None else min(length, data.max_length)
+        return slice(length - most, length) if data.truncate == "start" else slice(0, most)
 
-    def _documents(self, texts: Sequence[str]) -> Documents:
-        """The texts as the model was trained on texts: shortened to `max_tokens`, an empty one as one `<unk>`."""
+    def _documents(self, texts: Sequence[str], labels: npt.NDArray[np.int64] | None = None) -> Documents:
+        """The texts as the model was trained on texts: truncated to `max_length`, an empty one as one `<unk>`."""
         ids = [self.vocabulary.encode(self._tokenize(text)) or [UNKNOWN_ID] for text in texts]
         ids = [row[self.kept(len(row))] for row in ids]
         lengths = np.array([len(row) for row in ids], dtype=np.int64)
         flat = np.fromiter(chain.from_iterable(ids), dtype=np.int32, count=int(lengths.sum()))
-        return Documents(flat, np.cumsum(lengths) - lengths, lengths, np.zeros(len(ids), dtype=np.int64))
+        labels = np.zeros(len(ids), dtype=np.int64) if labels is None else labels
+        return Documents(flat, np.cumsum(lengths) - lengths, lengths, labels)
+
+
+def _table(path: Path, split: str, data: ClassificationDataConfig) -> TextFile:
+    """The table at a path, or the test table of a folder, read by the settings that the model was trained with."""
+    columns: Any = {"text_column": data.text_column, "label_column": data.label_column, "encoding": data.encoding}
+    if not path.is_dir():
+        return TextFile((path,), **columns)
+    if split != "test":
+        raise DataError(f"{path}: a folder gives --split test; name the table of another split itself")
+    test = find_corpus("local", path, path, **columns).test
+    if test is None:
+        raise DataError(f"{path}: no test.* table in this folder; name a table itself")
+    return test

@@ -17,7 +17,7 @@ from unroll import checkpoint
 from unroll.batching.streams import Lanes, Window, WindowSampler
 from unroll.config import OptimizerConfig
 from unroll.encoders import State
-from unroll.encoders.recurrent import detach
+from unroll.encoders.state import detach
 from unroll.errors import CheckpointError
 from unroll.models.language_model import LanguageModel
 from unroll.tasks.metrics import StreamMetrics

@@ -1,271 +1,221 @@
-"""A language model's recurrence one step at a time, in NumPy.
+"""A language model's recurrence one step at a time.
 
 A text's next symbol depends on the one before, so no kernel over whole sequences helps, and a step is so small that
-torch's calls cost many times their arithmetic. Here a step of a layer is one product and a few operations in place.
+torch's calls cost many times their arithmetic. So NumPy takes the steps of the cells in `_CELLS`: one product per layer
+and a few operations in place. Any other encoder takes them by the model's `forward`.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from unroll.encoders import RecurrentEncoder
 from unroll.models.language_model import LanguageModel
 
-Array = NDArray[np.floating]
-
-# A sigmoid is taken as (1 + tanh(x / 2)) / 2, so that one call does all gates of a layer. Its halves cost nothing: the
-# inner one is in the weights; the outer one is left out, such that a gate is twice what torch.nn's is, and made up for
-# in the weights that the output meets (LSTM) or together with another factor. All are powers of two, hence exact.
-_ORDER = {"rnn_tanh": [0], "rnn_relu": [0], "gru": [0, 1, 2], "lstm": [3, 0, 1, 2]}  # of torch's gates: sigmoids first
-_FROM_INPUT = {"rnn_tanh": [1.0], "rnn_relu": [1.0], "gru": [0.5, 0.5, 1.0], "lstm": [0.5, 0.5, 0.5, 1.0]}
-_FROM_OUTPUT = {"rnn_tanh": [1.0], "rnn_relu": [1.0], "gru": [0.5, 0.5, 0.5], "lstm": [0.25, 0.25, 0.25, 0.5]}
-_ABOVE = {"rnn_tanh": 1.0, "rnn_relu": 1.0, "gru": 1.0, "lstm": 0.5}
+Array = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class _Weights:
-    """What a layer's output meets next, in one matrix: its own gates at the next step, and the layer above."""
+class Stepper(Protocol):
+    """A language model that reads several texts at once, in float32, without drop-out. Where numbers overflow, logits
+    are infinite or NaN."""
 
-    matrix: Array  # (hidden, gates x hidden + above)
-    bias: Array  # (above,), of the layer above
-    inner_bias: Array  # (hidden,), of the GRU's candidate: it stands inside the reset gate's product
+    def read(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, Array]:
+        """Read each prompt from the zero state. Return the state, and the logits of the symbols that follow,
+        (rows, vocabulary); after an empty prompt they have no meaning."""
 
-
-class _Layer(ABC):
-    """A layer over `rows` texts: its state, its buffers, and views of their parts (made once: a view costs as much as a
-    sum over a row)."""
-
-    def __init__(self, weights: _Weights, gates: int, rows: int) -> None:
-        hidden, outputs = weights.matrix.shape
-        dtype = weights.matrix.dtype
-        self.weights, self.half, self.one = weights, dtype.type(0.5), dtype.type(1)
-        self.products = np.zeros((rows, outputs), dtype)  # of the last output with `matrix`
-        self.recurrent, self.upward = self.products[:, : gates * hidden], self.products[:, gates * hidden :]
-        self.raised = np.empty(self.upward.shape, dtype)
-        # An LSTM's cell state follows its candidate, so that the input and the forget gate meet both in one product.
-        block = np.zeros((rows, (gates + 1) * hidden), dtype)
-        self.gates, self.sigmoids = block[:, : gates * hidden], block[:, : (gates - 1) * hidden]
-        self.parts = [block[:, k * hidden : (k + 1) * hidden] for k in range(gates + 1)]
-        self.memory = self.parts[-1]  # the cell state, or the output where there is none
-        self.middle, self.end = block[:, hidden : 3 * hidden], block[:, 3 * hidden :]
-        self.terms = np.empty((rows, 2 * hidden), dtype)
-        self.term = self.terms[:, :hidden], self.terms[:, hidden:]
-
-    def step(self, x: Array) -> Array:
-        """Take the inputs of the gates (rows or 1, gates x hidden), return those of the layer above."""
-        np.dot(self.advance(x), self.weights.matrix, out=self.products)
-        return np.add(self.upward, self.weights.bias, out=self.raised)
-
-    @abstractmethod
-    def advance(self, x: Array) -> Array:
-        """Take the inputs of the gates, return the output (rows, hidden)."""
+    def step(self, symbols: NDArray[np.intp], state: Any) -> tuple[Any, Array]:
+        """Read one symbol of each text, (rows,), in the state that the last call returned, which is used up. Return
+        what `read` does; the logits may be overwritten by the next call."""
 
 
-class _Tanh(_Layer):
-    def advance(self, x: Array) -> Array:
-        np.add(self.recurrent, x, out=self.memory)
-        return np.tanh(self.memory, out=self.memory)
+def make_stepper(model: LanguageModel) -> Stepper:
+    """Return the fastest stepper of a model; leave the model's weights as they are while it is in use."""
+    encoder = model.encoder
+    # The exact type: a subclass may compute something else.
+    if type(encoder) is RecurrentEncoder and encoder.cell in _CELLS:
+        return NumpyStepper(model)
+    return TorchStepper(model)
 
 
-class _Relu(_Layer):
-    def advance(self, x: Array) -> Array:
-        np.add(self.recurrent, x, out=self.memory)
-        return np.maximum(self.memory, 0, out=self.memory)
-
-
-class _GRU(_Layer):
-    """n = tanh(x + r * (recurrent + inner bias)), h = n + z * (h - n)."""
-
-    def __init__(self, weights: _Weights, gates: int, rows: int) -> None:
-        super().__init__(weights, gates, rows)
-        width = self.sigmoids.shape[1]
-        self.recurrent, self.recurrent_candidate = self.recurrent[:, :width], self.recurrent[:, width:]
-
-    def advance(self, x: Array) -> Array:
-        (reset, keep, candidate, h), width = self.parts, self.sigmoids.shape[1]
-        np.add(self.recurrent, x[..., :width], out=self.sigmoids)
-        np.tanh(self.sigmoids, out=self.sigmoids)
-        np.add(self.sigmoids, self.one, out=self.sigmoids)
-        np.add(self.recurrent_candidate, self.weights.inner_bias, out=candidate)
-        np.multiply(candidate, reset, out=candidate)
-        np.add(candidate, x[..., width:], out=candidate)
-        np.tanh(candidate, out=candidate)
-        np.subtract(h, candidate, out=h)
-        np.multiply(h, keep, out=h)
-        np.multiply(h, self.half, out=h)
-        return np.add(h, candidate, out=h)
-
-
-class _LSTM(_Layer):
-    """c = f * c + i * g, h = o * tanh(c), with the gates in the order o, i, f, g; returns 2 h."""
-
-    def advance(self, x: Array) -> Array:
-        c, output = self.memory, self.term[0]
-        np.add(self.recurrent, x, out=self.gates)
-        np.tanh(self.gates, out=self.gates)
-        np.add(self.sigmoids, self.one, out=self.sigmoids)
-        np.multiply(self.middle, self.end, out=self.terms)
-        np.add(*self.term, out=c)
-        np.multiply(c, self.half, out=c)
-        np.tanh(c, out=output)
-        return np.multiply(output, self.parts[0], out=output)
-
-
-_LAYERS: dict[str, type[_Layer]] = {"rnn_tanh": _Tanh, "rnn_relu": _Relu, "gru": _GRU, "lstm": _LSTM}
-
-
-class State:
-    """What the next step needs to know of `rows` texts; `Stepper.step` changes it in place."""
-
-    def __init__(self, layers: list[_Layer]) -> None:
-        self.layers = layers
-
-    def copy_row(self, row: int, source: State) -> None:
-        """Take over the one text of `source`, a state of the same stepper, in place of a row."""
-        for layer, other in zip(self.layers, source.layers, strict=True):
-            layer.products[row], layer.memory[row] = other.products[0], other.memory[0]
-
-
-class Stepper:
-    """The language model's recurrence over `rows` texts at once: symbols in, logits out.
-
-    >>> stepper = Stepper(model)  # doctest: +SKIP
-    >>> state = stepper.start(rows=1)  # doctest: +SKIP
-    >>> logits = stepper.step(np.array([7]), state)  # doctest: +SKIP
-    """
-
-    def __init__(self, model: LanguageModel, dtype: type[np.floating] = np.float32) -> None:
-        """Lay the weights out, as they are now.
-
-        Args:
-            model: on any device; drop-out is left out, as in evaluation.
-            dtype: of all that `step` computes.
-        """
-        encoder = model.encoder
-        self.vocabulary_size = model.vocabulary_size
-        self._layer, self._gates = _LAYERS[encoder.cell], len(_ORDER[encoder.cell])
-        inputs = [_input_side(encoder, k) for k in range(encoder.num_layers)]
-        table = inputs[0][0].T if model.embedding is None else _array(model.embedding.weight) @ inputs[0][0].T
-        self._table = np.ascontiguousarray(table + inputs[0][1], dtype)  # (vocabulary, gates x hidden)
-        above = [*inputs[1:], (_array(model.output_weight), _array(model.bias))]
-        self._weights = [
-            _Weights(*(np.array(part, dtype) for part in _output_side(encoder, k, *above[k])))
-            for k in range(encoder.num_layers)
-        ]
-
-    def start(self, rows: int) -> State:
-        """Return the state before the first symbol: zeros."""
-        weights = self._weights if rows == 1 else self._weights_of_many
-        return State([self._layer(each, self._gates, rows) for each in weights])
-
-    @cached_property
-    def _weights_of_many(self) -> list[_Weights]:
-        return [replace(weights, matrix=np.ascontiguousarray(weights.matrix)) for weights in self._weights]
-
-    def step(self, symbols: NDArray[np.integer], state: State) -> Array:
-        """Read a symbol of each text, and return the logits of those that follow.
-
-        Args:
-            symbols: (rows,).
-            state: after the symbols so far; changed in place.
-
-        Returns:
-            (rows, vocabulary), a buffer of `state` that the next step overwrites. An overflow gives infinities or NaN,
-            and NumPy's warning.
-        """
-        x: Array = self._table[symbols[0] if len(symbols) == 1 else symbols]  # one row as a view, several as a copy
-        for layer in state.layers:
-            x = layer.step(x)
-        return x
-
-    @np.errstate(over="ignore", invalid="ignore")
-    def read(self, prompts: Sequence[Sequence[int]]) -> tuple[State, Array]:
-        """Return the state after the symbols of each prompt, and the logits of what follows, (rows, vocabulary); zeros
-        where there is no symbol. Each prompt is read on its own, equal ones once."""
-        state, logits = self.start(len(prompts)), np.zeros((len(prompts), self.vocabulary_size))
-        rows = defaultdict(list)
-        for row, prompt in enumerate(prompts):
-            if prompt:
-                rows[tuple(prompt)].append(row)
-        for symbols, of_it in rows.items():
-            alone = self.start(rows=1)
-            for symbol in symbols:
-                following = self.step(np.array([symbol]), alone)
-            logits[of_it] = following
-            for row in of_it:
-                state.copy_row(row, alone)
-        return state, logits
-
-
-def _input_side(encoder: RecurrentEncoder, layer: int) -> tuple[Array, Array]:
-    """Return what makes a layer's gates of its input: weight (gates x hidden, features) and bias (gates x hidden,)."""
-    bias = _array(getattr(encoder, f"bias_hh_l{layer}")).copy()
-    if encoder.cell == "gru":
-        bias[-encoder.hidden_size :] = 0  # the candidate's stands inside the reset gate's product
-    bias += _array(getattr(encoder, f"bias_ih_l{layer}"))
-    scales = _FROM_INPUT[encoder.cell]
-    return _arrange(_array(getattr(encoder, f"weight_ih_l{layer}")), encoder, scales), _arrange(bias, encoder, scales)
-
-
-def _output_side(encoder: RecurrentEncoder, layer: int, above: Array, bias: Array) -> tuple[Array, Array, Array]:
-    """Return what a layer's output meets, as `_Weights` has it; `above` is (above, hidden)."""
-    recurrent = _arrange(_array(getattr(encoder, f"weight_hh_l{layer}")), encoder, _FROM_OUTPUT[encoder.cell])
-    matrix = np.concatenate([recurrent, _ABOVE[encoder.cell] * above])
-    return matrix.T, bias, 0.5 * _array(getattr(encoder, f"bias_hh_l{layer}"))[-encoder.hidden_size :]
-
-
-def _arrange(values: Array, encoder: RecurrentEncoder, scales: list[float]) -> Array:
-    """Reorder torch's gates in `values` (gates x hidden, ...), and scale each."""
-    order = _ORDER[encoder.cell]
-    gates: Array = values.reshape(len(order), encoder.hidden_size, -1)[order] * np.array(scales)[:, None, None]
-    return gates.reshape(values.shape)
-
-
-def _array(parameter: Tensor) -> Array:
-    return parameter.detach().cpu().double().numpy()
-
-
-class Steppers:
-    """A model's two steppers, each made when it is first asked for, from the weights as they are then."""
+class TorchStepper:
+    """Any encoder's steps, by the `forward` of the model itself (no copy: hooks may hold what can't be copied)."""
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
 
-    @cached_property
-    def fast(self) -> Stepper:
-        """In float32."""
-        return Stepper(self._model, np.float32)
+    def read(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, Array]:
+        # With `carry=0`, for an empty prompt, the state is the one before any symbol.
+        after = {p: self._forward([p or (0,)], carry=len(p), last=1) for p in set(map(tuple, prompts))}
+        states, logits = zip(*(after[tuple(prompt)] for prompt in prompts), strict=True)
+        return _join(states), np.concatenate(logits)
 
-    @cached_property
-    def exact(self) -> Stepper:
-        """In float64."""
-        return Stepper(self._model, np.float64)
+    def step(self, symbols: NDArray[np.intp], state: Any) -> tuple[Any, Array]:
+        return self._forward(symbols[:, None], state)
+
+    @torch.inference_mode()
+    def _forward(self, ids: Any, *args: Any, **kwargs: int) -> tuple[Any, Array]:
+        in_training = [module for module in self._model.modules() if module.training]
+        self._model.eval()
+        try:
+            logits, state = self._model(torch.as_tensor(ids, device=self._model.bias.device), *args, **kwargs)
+        finally:
+            for module in in_training:
+                module.training = True
+        return state, logits[:, -1].float().cpu().numpy()
 
 
-class LaggingText:
-    """One text as float64 reads it, which catches up when it is asked. Each symbol is read once, so this never costs
-    more than float64 all along would."""
+def _join(states: Sequence[Any]) -> Any:
+    """Join the rows of states, each a tensor (layers, batch, features) or a tuple of such tensors."""
+    if isinstance(states[0], Tensor):
+        return torch.cat(list(states), dim=1)
+    return tuple(map(_join, zip(*states, strict=True)))
 
-    def __init__(self, steppers: Steppers, prompt: Sequence[int]) -> None:
-        self._steppers = steppers
-        self.unread = list(prompt)  # to be appended to
-        self._state: State | None = None
 
-    def logits(self) -> Array:
-        """Return the logits of what follows, (vocabulary,); there is something unread."""
-        stepper = self._steppers.exact
-        if self._state is None:
-            self._state = stepper.start(rows=1)
-        for symbol in self.unread:
-            logits = stepper.step(np.array([symbol]), self._state)
-        self.unread.clear()
-        following: Array = logits[0]
-        return following
+class NumpyStepper:
+    """The steps of a `RecurrentEncoder` of one of the `_CELLS`."""
+
+    @torch.no_grad()
+    def __init__(self, model: LanguageModel) -> None:
+        encoder = model.encoder
+        assert isinstance(encoder, RecurrentEncoder)
+        self._cell, inputs = _CELLS[encoder.cell], _gates(encoder, "ih", 0).T
+        weights, biases = inputs[:-1], inputs[-1]
+        if model.embedding is not None:
+            weights = model.embedding.weight.cpu().double() @ weights
+        self._table = _numpy(weights + biases)  # (vocabulary, gates x hidden): the first layer's inputs
+        above = [_gates(encoder, "ih", layer) for layer in range(1, encoder.num_layers)]
+        above.append(torch.column_stack([model.output_weight, model.bias]).cpu().double())
+        self._matrices = [
+            _numpy(torch.cat([_gates(encoder, "hh", layer), above[layer]]).T) for layer in range(encoder.num_layers)
+        ]
+
+    def read(self, prompts: Sequence[Sequence[int]]) -> tuple[list[_Layer], Array]:
+        """Equal prompts are read once."""
+        state, rows = self._start(len(prompts)), defaultdict(list)
+        for row, prompt in enumerate(prompts):
+            rows[tuple(prompt)].append(row)
+        for prompt, equal in rows.items():
+            alone = self._start(1)
+            for symbol in prompt:
+                self.step(np.array([symbol]), alone)
+            for layer, source in zip(state, alone, strict=True):
+                layer.products[equal], layer.output[equal], layer.c[equal] = source.products, source.output, source.c
+        return state, state[-1].upward
+
+    def step(self, symbols: NDArray[np.intp], state: list[_Layer]) -> tuple[list[_Layer], Array]:
+        x: Array = self._table[symbols[0] if len(symbols) == 1 else symbols]  # one row as a view, several as a copy
+        with np.errstate(over="ignore", invalid="ignore"):
+            for layer in state:
+                x = layer.step(x)
+        return state, x
+
+    def _start(self, rows: int) -> list[_Layer]:
+        return [_Layer(matrix, self._cell, rows) for matrix in self._matrices]
+
+
+class _Layer:
+    """A layer over `rows` texts: its state and its buffers, with views of their parts (made once: a view costs as much
+    as a sum over a row)."""
+
+    def __init__(self, matrix: Array, cell: _Cell, rows: int) -> None:
+        """Start from the zero state. The matrix, (hidden + 1, gates x hidden + above), leads from the output to the
+        layer's own gates at the next step and to what stands above: the next layer's gates, or the logits. Its last row
+        holds the biases."""
+        hidden, gates = len(matrix) - 1, len(cell.order)
+        self.matrix, self.advance = matrix, cell.advance
+        self.output = np.zeros((rows, hidden + 1), np.float32)
+        self.output[:, -1] = 1  # meets the biases
+        self.h, self.c = self.output[:, :-1], np.zeros((rows, hidden), np.float32)
+        self.products = np.repeat(matrix[-1:], rows, axis=0)  # of the output with the matrix
+        self.recurrent, self.upward = np.split(self.products, [gates * hidden], axis=1)
+        self.gates = np.empty((rows, gates * hidden), np.float32)
+        self.parts = np.split(self.gates, gates, axis=1)
+        self.sigmoids = self.gates[:, : cell.sigmoids * hidden]
+        self.recurrent_sigmoids, self.recurrent_candidate = np.split(self.recurrent, [cell.sigmoids * hidden], axis=1)
+
+    def step(self, x: Array) -> Array:
+        """Take the inputs of the gates (rows or 1, gates x hidden), return those of what stands above."""
+        self.advance(self, x)
+        np.dot(self.output, self.matrix, out=self.products)
+        return self.upward
+
+
+def _tanh(layer: _Layer, x: Array) -> None:
+    np.add(layer.recurrent, x, out=layer.h)
+    np.tanh(layer.h, out=layer.h)
+
+
+def _relu(layer: _Layer, x: Array) -> None:
+    np.add(layer.recurrent, x, out=layer.h)
+    np.maximum(layer.h, 0, out=layer.h)
+
+
+def _gru(layer: _Layer, x: Array) -> None:
+    (reset, keep, candidate), h, width = layer.parts, layer.h, layer.sigmoids.shape[1]
+    _activate(layer, layer.sigmoids, layer.recurrent_sigmoids, x[..., :width])
+    np.multiply(layer.recurrent_candidate, reset, out=candidate)
+    np.add(candidate, x[..., width:], out=candidate)
+    np.tanh(candidate, out=candidate)
+    np.subtract(h, candidate, out=h)
+    np.multiply(h, keep, out=h)
+    np.add(h, candidate, out=h)
+
+
+def _lstm(layer: _Layer, x: Array) -> None:
+    (input_, forget, output, candidate), c, h = layer.parts, layer.c, layer.h
+    _activate(layer, layer.gates, layer.recurrent, x)
+    np.multiply(candidate, input_, out=candidate)
+    np.multiply(c, forget, out=c)
+    np.add(c, candidate, out=c)
+    np.tanh(c, out=h)
+    np.multiply(h, output, out=h)
+
+
+def _activate(layer: _Layer, gates: Array, recurrent: Array, x: Array) -> None:
+    """sigmoid(x) = (1 + tanh(x / 2)) / 2, so that one call of tanh serves all gates; x / 2 is in the weights."""
+    np.add(recurrent, x, out=gates)
+    np.tanh(gates, out=gates)
+    np.add(layer.sigmoids, 1, out=layer.sigmoids)
+    np.multiply(layer.sigmoids, 0.5, out=layer.sigmoids)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """How a cell's step is computed."""
+
+    advance: Callable[[_Layer, Array], None]  # from the gates' inputs to the new `layer.h`
+    order: tuple[int, ...] = (0,)  # of torch's gates, the sigmoids first
+    sigmoids: int = 0
+
+
+_CELLS = {
+    "rnn_tanh": _Cell(_tanh),
+    "rnn_relu": _Cell(_relu),
+    "gru": _Cell(_gru, (0, 1, 2), sigmoids=2),
+    "lstm": _Cell(_lstm, (0, 1, 3, 2), sigmoids=3),
+}
+
+
+def _gates(encoder: RecurrentEncoder, side: str, layer: int) -> Tensor:
+    """Return a layer's weights of its input (`ih`) or its own output (`hh`), and their biases in the last column:
+    (gates x hidden, features + 1), the gates in our order, sigmoids' halved, in float64."""
+    names = (f"weight_{side}_l{layer}", f"bias_{side}_l{layer}")
+    values = torch.column_stack([getattr(encoder, name) for name in names]).cpu().double()
+    cell = _CELLS[encoder.cell]
+    gates = values.view(len(cell.order), encoder.hidden_size, -1)[list(cell.order)]
+    gates[: cell.sigmoids] *= 0.5
+    return gates.view(values.shape)
+
+
+def _numpy(values: Tensor) -> Array:
+    """Return an array of torch's memory: it is aligned to 64 bytes, NumPy's to 16, and a row's product takes longer."""
+    array: Array = values.float().contiguous().numpy()
+    return array

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unroll.config import ClassificationConfig
-from unroll.encoders import RecurrentEncoder, pool
-from unroll.encoders.recurrent import detach
+from unroll.encoders import Encoder, build_encoder, pool
 from unroll.encoders.regularizers import LockedDropout
+from unroll.encoders.state import detach
 from unroll.text.vocabulary import PAD_ID, UNKNOWN_ID
 
 
 class TextClassifier(nn.Module):
     """Token ids in, one logit per class out."""
 
+    vocabulary_weights = ("embedding.weight",)  # that have a row for each token
+
     def __init__(
         self,
-        encoder: RecurrentEncoder,
+        encoder: Encoder,
         *,
         vocabulary_size: int,
         num_classes: int,
@@ -48,7 +51,7 @@ class TextClassifier(nn.Module):
         super().__init__()
         if window is not None and window < 1:
             raise ValueError(f"a window is at least 1 step long, not {window}")
-        if window is not None and encoder.bidirectional:
+        if window is not None and encoder.num_directions == 2:
             raise ValueError("a window needs a one-directional encoder: the backward direction starts at the end")
         self.embedding = nn.Embedding(vocabulary_size, encoder.input_size, padding_idx=PAD_ID)
         # Small, since wide embeddings under drop-out drown the first epochs in noise; <pad> stays zero.
@@ -59,7 +62,7 @@ class TextClassifier(nn.Module):
         self.input_dropout, self.output_dropout = LockedDropout(dropout), nn.Dropout(dropout)
         self.word_dropout = word_dropout
         self.window = window
-        features = len(self.pooling) * encoder.num_directions * encoder.hidden_size
+        features = len(self.pooling) * encoder.output_size
         hidden = [nn.Linear(features, head_size), nn.ReLU()] if head_size else []
         self.head = nn.Sequential(*hidden, nn.Linear(head_size or features, num_classes))
 
@@ -73,6 +76,21 @@ class TextClassifier(nn.Module):
         pooled = pool(output, lengths, self.pooling, self.encoder.num_directions)
         logits: Tensor = self.head(self.output_dropout(pooled))
         return logits
+
+    def look_back(self, ids: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Return what gradients through time are taken of, for `ids` (rows, steps).
+
+        Returns:
+            x: the encoder's input, (rows, steps, features).
+            loss: from the encoder's output at the last step, (rows, directions x hidden), to the cross entropy (rows,)
+                of the class that the model leans to there, as if it judged by that step alone.
+        """
+
+        def loss(h: Tensor) -> Tensor:
+            logits = self.head(torch.cat([h] * len(self.pooling), dim=1))
+            return F.cross_entropy(logits, logits.argmax(1), reduction="none")
+
+        return self.embedding.weight[ids].detach(), loss
 
     def _encode(self, x: Tensor, lengths: Tensor) -> Tensor:
         if self.window is None or x.size(1) <= self.window:
@@ -93,7 +111,7 @@ class TextClassifier(nn.Module):
 def build_classifier(config: ClassificationConfig, vocabulary_size: int, num_classes: int) -> TextClassifier:
     """Return an untrained classifier of the given settings."""
     return TextClassifier(
-        RecurrentEncoder(input_size=config.model.embedding_size, **asdict(config.encoder)),
+        build_encoder(config.model.embedding_size, **asdict(config.encoder)),
         vocabulary_size=vocabulary_size,
         num_classes=num_classes,
         pooling=config.model.pooling,

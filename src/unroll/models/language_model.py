@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
@@ -9,16 +10,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unroll.config import LanguageModelingConfig
-from unroll.encoders import RecurrentEncoder, State
+from unroll.encoders import Encoder, State, build_encoder
 from unroll.encoders.regularizers import LockedDropout
 
 
 class LanguageModel(nn.Module):
     """Symbol ids in, at each step the logits of the symbol that follows."""
 
+    vocabulary_weights = ("embedding.weight", "weight", "bias")  # that have a row for each symbol
+
     def __init__(
         self,
-        encoder: RecurrentEncoder,
+        encoder: Encoder,
         *,
         vocabulary_size: int,
         one_hot: bool = False,
@@ -41,17 +44,17 @@ class LanguageModel(nn.Module):
             ValueError: an encoder of two directions, or sizes that do not fit.
         """
         super().__init__()
-        if encoder.bidirectional:
+        if encoder.num_directions == 2:
             raise ValueError("a language model needs a one-directional encoder: the other direction sees the future")
         if one_hot and encoder.input_size != vocabulary_size:
             raise ValueError(f"one-hot input has {vocabulary_size} features, the encoder reads {encoder.input_size}")
-        if tie_weights and (one_hot or encoder.input_size != encoder.hidden_size):
-            raise ValueError("tied weights need an embedding as wide as the encoder's hidden state")
+        if tie_weights and (one_hot or encoder.input_size != encoder.output_size):
+            raise ValueError("tied weights need an embedding as wide as the encoder's output")
         self.vocabulary_size, self.encoder = vocabulary_size, encoder
         self.embedding: nn.Embedding | None = None
         if not one_hot:
             self.embedding = nn.Embedding(vocabulary_size, encoder.input_size)
-        self.weight = None if tie_weights else nn.Parameter(torch.empty(vocabulary_size, encoder.hidden_size))
+        self.weight = None if tie_weights else nn.Parameter(torch.empty(vocabulary_size, encoder.output_size))
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
         self.input_dropout, self.output_dropout = LockedDropout(input_dropout), LockedDropout(output_dropout)
         for weight in [*([] if self.embedding is None else [self.embedding.weight]), self.output_weight]:
@@ -59,7 +62,7 @@ class LanguageModel(nn.Module):
 
     @property
     def output_weight(self) -> Tensor:
-        """The output layer's weight, (vocabulary, hidden)."""
+        """The output layer's weight, (vocabulary, output)."""
         if self.weight is not None:
             return self.weight
         assert self.embedding is not None
@@ -89,6 +92,21 @@ class LanguageModel(nn.Module):
         output = output if last is None else output[:, output.size(1) - last :]
         return F.linear(self.output_dropout(output), self.output_weight, self.bias), state
 
+    def look_back(self, ids: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Return what gradients through time are taken of, for `ids` (rows, steps + 1).
+
+        Returns:
+            x: the encoder's input, (rows, steps, features).
+            loss: from the encoder's output at the last step, (rows, hidden), to the cross entropy (rows,) of the symbol
+                that follows.
+        """
+        ids, last = ids[:, :-1], ids[:, -1]
+        if self.embedding is None:
+            x = F.one_hot(ids, self.vocabulary_size).to(self.bias.dtype)
+        else:
+            x = self.embedding.weight[ids].detach()
+        return x, lambda h: F.cross_entropy(F.linear(h, self.output_weight, self.bias), last, reduction="none")
+
     def _encode_in_two(self, x: Tensor, state: State | None, carry: int) -> tuple[Tensor, State]:
         if carry == 0:
             output, _ = self.encoder(x, None, state)
@@ -102,7 +120,7 @@ def build_language_model(config: LanguageModelingConfig, vocabulary_size: int) -
     """Return an untrained language model of the given settings."""
     model = config.model
     return LanguageModel(
-        RecurrentEncoder(input_size=model.embedding_size or vocabulary_size, **asdict(config.encoder)),
+        build_encoder(model.embedding_size or vocabulary_size, **asdict(config.encoder)),
         vocabulary_size=vocabulary_size,
         one_hot=model.embedding_size is None,
         tie_weights=model.tie_weights,

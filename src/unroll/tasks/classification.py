@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unroll.batching.documents import Batch
 from unroll.config import ClassificationConfig
 from unroll.models.classifier import build_classifier
-from unroll.tasks.data import ClassificationData
-from unroll.tasks.metrics import classification_metrics
-from unroll.tasks.task import Task, widened
+from unroll.tasks.classification_data import ClassificationData
+from unroll.tasks.metrics import classification_metrics, per_class
+from unroll.tasks.module import TaskModule, widened
 
 
-class Classification(Task):
-    """Cross entropy over classes; accuracy, macro-averaged F1, and AUROC of one class against the rest."""
+class Classification(TaskModule):
+    """Cross entropy over classes; accuracy, macro-averaged F1, AUROC of one class against the rest, and for each class
+    its precision, recall and F1."""
 
     monitor, monitor_mode = "val/accuracy", "max"
-    shown, unit = ("loss", "accuracy"), "tokens"
+    shown = ("loss", "accuracy")
+    config: ClassificationConfig
 
     def __init__(self, config: ClassificationConfig, data: ClassificationData, total_steps: int | None) -> None:
-        """Build an untrained model for `data`, which is not kept; see `Task` for the others."""
-        about = {
-            "tokenizer": config.data.tokenizer,
-            "vocabulary": list(data.vocabulary.tokens),
-            "labels": list(data.labels),
-            "data": data.describe(),
-        }
+        """Build an untrained model for `data`; see `TaskModule`."""
         model = build_classifier(config, len(data.vocabulary), len(data.labels))
-        super().__init__(config, model, about, total_steps)
-        self.metrics = {split: classification_metrics(len(data.labels)) for split in ("val", "test")}
+        super().__init__(config, model, data, total_steps)
+        self.metrics = nn.ModuleDict({split: classification_metrics(len(data.labels)) for split in ("val", "test")})
+        self.class_metrics = nn.ModuleDict({split: per_class(data.labels) for split in ("val", "test")})
+        weights = None
+        if config.data.class_weights == "balanced":
+            weights = torch.from_numpy(len(data.train) / (len(data.labels) * data.class_counts)).float()
+        self.class_weights: Tensor | None  # (classes,), of the training loss
+        self.register_buffer("class_weights", weights, persistent=False)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         logits = self.model(batch.ids, batch.lengths)
         correct = (logits.detach().argmax(-1) == batch.labels).float().mean()
-        loss = F.cross_entropy(widened(logits), batch.labels)
+        logits = widened(logits)
+        weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
+        loss = F.cross_entropy(logits, batch.labels, weights)
         return {"loss": loss, "accuracy": correct, "padding": 1 - batch.lengths.sum() / batch.ids.numel()}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -49,7 +55,8 @@ class Classification(Task):
         with torch.autocast(self.device.type, enabled=False):
             logits = self.model(batch.ids, batch.lengths)
         losses = F.cross_entropy(logits, batch.labels, reduction="none")
-        self.metrics[split].update(logits, batch.labels)
+        for metrics in self._metrics(split):
+            metrics.update(logits, batch.labels)
         self.log(f"{split}/loss", losses.mean(), batch_size=len(batch.labels), on_step=False, on_epoch=True)
         return {"losses": losses, "probabilities": logits.softmax(-1), "labels": batch.labels}
 
@@ -60,5 +67,9 @@ class Classification(Task):
         self._log_metrics("test")
 
     def _log_metrics(self, split: str) -> None:
-        self.log_dict({f"{split}/{name}": value for name, value in self.metrics[split].compute().items()})
-        self.metrics[split].reset()
+        for metrics in self._metrics(split):
+            self.log_dict({f"{split}/{name}": value for name, value in metrics.compute().items()})
+            metrics.reset()
+
+    def _metrics(self, split: str) -> list[Any]:
+        return [self.metrics[split], self.class_metrics[split]]

@@ -6,21 +6,21 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from unroll.batching.streams import Window
 from unroll.config import LanguageModelingConfig
 from unroll.encoders import State
-from unroll.encoders.recurrent import as_parts, as_state, detach
+from unroll.encoders.state import as_parts, as_state, detach
 from unroll.models.language_model import build_language_model
+from unroll.tasks.language_modeling_data import LanguageModelingData
 from unroll.tasks.metrics import StreamMetrics
-from unroll.tasks.novel_data import NovelData
-from unroll.tasks.task import Task, widened
+from unroll.tasks.module import TaskModule, widened
 
 
-class LanguageModeling(Task):
+class LanguageModeling(TaskModule):
     """Cross entropy of the next character, in a text that is read window by window.
 
     The state is carried from each window to the next and detached there, so that the gradient ends where the window
@@ -28,21 +28,14 @@ class LanguageModeling(Task):
     """
 
     monitor, monitor_mode = "val/bpc", "min"
-    shown, unit = ("bpc", "accuracy"), "characters"
+    shown = ("bpc", "accuracy")
     config: LanguageModelingConfig
 
-    def __init__(self, config: LanguageModelingConfig, data: NovelData, total_steps: int | None) -> None:
-        """Build an untrained model for `data`, which is not kept; see `Task` for the others."""
-        about = {
-            "tokenizer": "characters",
-            "vocabulary": list(data.vocabulary.tokens),
-            "labels": [],
-            "opening": data.opening,
-            "data": data.describe(),
-        }
-        super().__init__(config, build_language_model(config, len(data.vocabulary)), about, total_steps)
+    def __init__(self, config: LanguageModelingConfig, data: LanguageModelingData, total_steps: int | None) -> None:
+        """Build an untrained model for `data`; see `TaskModule`."""
+        super().__init__(config, build_language_model(config, len(data.vocabulary)), data, total_steps)
         self.states: dict[str, State | None] = {"train": None, "val": None, "test": None}
-        self.metrics = {split: StreamMetrics() for split in ("val", "test")}
+        self.metrics = nn.ModuleDict({split: StreamMetrics() for split in ("val", "test")})
         self._strides: list[int] = []  # characters learnt from in each window since the last optimiser step
 
     def forward(self, batch: Window, split: str) -> Tensor:
@@ -61,6 +54,9 @@ class LanguageModeling(Task):
         self._strides.append(batch.targets.size(1))
         correct = (logits.detach().argmax(-1) == targets).float().mean()
         return {"loss": loss, "bpc": loss.detach() / math.log(2), "accuracy": correct}
+
+    def carried_state(self) -> State | None:
+        return self.states["train"]
 
     def on_save_checkpoint(self, checkpoint_: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint_)
@@ -98,7 +94,8 @@ class LanguageModeling(Task):
         # In float32 whatever the training's precision, so that the figures are those of the checkpoint in use.
         with torch.autocast(self.device.type, enabled=False):
             logits = self(batch, split)
-        self.metrics[split].update(logits, batch.targets)
+        metrics: Any = self.metrics[split]
+        metrics.update(logits, batch.targets)
 
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val")
@@ -107,6 +104,6 @@ class LanguageModeling(Task):
         self._log_metrics("test")
 
     def _log_metrics(self, split: str) -> None:
-        figures: dict[str, Any] = self.metrics[split].compute()
-        self.log_dict({f"{split}/{name}": value for name, value in figures.items()})
-        self.metrics[split].reset()
+        metrics: Any = self.metrics[split]
+        self.log_dict({f"{split}/{name}": value for name, value in metrics.compute().items()})
+        metrics.reset()

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassAUROC,
+    MulticlassF1Score,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
+from torchmetrics.wrappers import ClasswiseWrapper
 
 
 def classification_metrics(num_classes: int) -> MetricCollection:
@@ -25,15 +33,35 @@ def classification_metrics(num_classes: int) -> MetricCollection:
     )
 
 
-class StreamMetrics:
+def per_class(labels: Sequence[str]) -> MetricCollection:
+    """Return precision, recall and F1 of each class: `precision/NAME`, `recall/NAME`, `f1/NAME`.
+
+    They are updated as `classification_metrics` are. A class that is never predicted has precision 0, one that never
+    occurs has recall 0.
+    """
+    metrics = {"precision": MulticlassPrecision, "recall": MulticlassRecall, "f1": MulticlassF1Score}
+    return MetricCollection(
+        {
+            name: ClasswiseWrapper(metric(len(labels), average=None), list(labels), prefix=f"{name}/")
+            for name, metric in metrics.items()
+        },
+        compute_groups=False,  # in a group, a wrapped metric would give the figures of its last `compute` again
+    )
+
+
+class StreamMetrics(Metric):
     """The figures of a language model on one text, weighted by characters and summed in float64."""
 
-    def __init__(self) -> None:
-        self.reset()
+    full_state_update = False
+    nats: Tensor
+    correct: Tensor
+    count: Tensor
 
-    def reset(self) -> None:
-        """Forget all characters."""
-        self._nats, self._correct, self._count = 0.0, 0, 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("nats", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("correct", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
         """Add characters.
@@ -43,17 +71,19 @@ class StreamMetrics:
             targets: (batch, time), the ids that came next.
         """
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
-        self._nats += float(losses.sum(dtype=torch.float64))
-        self._correct += int((logits.argmax(-1) == targets).sum())
-        self._count += targets.numel()
+        # Not in place: a module cast to half precision casts its states too, and this sum is float64 in any case.
+        self.nats = self.nats + losses.sum(dtype=torch.float64)
+        self.correct = self.correct + (logits.argmax(-1) == targets).sum()
+        self.count = self.count + targets.numel()
 
     def compute(self) -> dict[str, float]:
         """Return `bpc` (bits per character), `loss` (nats per character), `perplexity` (of a character) and `accuracy`
         (share of characters that were the likeliest)."""
-        nats = self._nats / max(1, self._count)
+        count = max(1, int(self.count))
+        nats = float(self.nats) / count
         return {
             "bpc": nats / math.log(2),
             "loss": nats,
             "perplexity": math.exp(nats) if nats < 700 else math.inf,
-            "accuracy": self._correct / max(1, self._count),
+            "accuracy": int(self.correct) / count,
         }

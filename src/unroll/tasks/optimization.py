@@ -37,11 +37,11 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
 def learning_rate_share(step: int, total: int, config: OptimizerConfig) -> float:
     """Return the share of the highest learning rate at `step`, from 0 to `total` - 1.
 
-    All schedules rise for `config.warmup` of the steps, `one_cycle` along a cosine and the others in a straight line.
-    Then `one_cycle` and `cosine` fall along a cosine, to 0.0001 and to 0, and `constant` stays. Steps beyond the
-    total keep the last value.
+    All schedules rise for `config.warmup_fraction` of the steps, `one_cycle` along a cosine and the others in a
+    straight line. Then `one_cycle` and `cosine` fall along a cosine, to 0.0001 and to 0, and `constant`
+    stays. Steps beyond the total keep the last value.
     """
-    rising = round(config.warmup * total)
+    rising = round(config.warmup_fraction * total)
     if step < rising:
         if config.schedule == "one_cycle":
             return _between(_ONE_CYCLE_START, 1, step / rising)

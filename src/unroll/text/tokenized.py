@@ -15,7 +15,7 @@ import numpy.typing as npt
 from unroll.durable import clear, replacing
 from unroll.text.tokenizers import get_tokenizer
 
-FORMAT = 2  # raise it when what `tokenize` gives for the same text changes: old caches are then left aside
+FORMAT = 3  # raise it when what `tokenize` gives for the same text changes: old caches are then left aside
 
 
 @dataclass(frozen=True)

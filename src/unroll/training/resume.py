@@ -1,4 +1,4 @@
-"""Going on with a run: finding its last good checkpoint, and checking that everything is as it was."""
+"""Resuming a run: finding its last good checkpoint, and checking that everything is as it was."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from torch import Tensor
 
 import unroll
 from unroll import checkpoint, durable
-from unroll.config import ClassificationConfig, LanguageModelingConfig, from_dict, to_dict
+from unroll.config import to_dict
 from unroll.errors import CheckpointError, ConfigError
 from unroll.inference.load import check_folder
-from unroll.tasks.data import ClassificationData
-from unroll.tasks.novel_data import NovelData
+from unroll.tasks.data import TaskData
+from unroll.tasks.spec import from_dict, settings_of
 
 # Settings that may differ from the run's own: nothing that is computed depends on them.
 _FREE = ("checkpoint.", "diagnostics.", "data.path", "data.folder", "data.workers", "trainer.profiler")
 
-# What a checkpoint holds for going on, besides what it holds for use, and of which type.
+# Settings that say when a run ends. A finished run is continued by another end.
+_ENDS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
+
+# What a checkpoint holds for resuming, besides what it holds for use, and of which type.
 _SCHEMA: dict[str, type] = {
     "loops": dict,
     "callbacks": dict,
@@ -32,20 +35,20 @@ _SCHEMA: dict[str, type] = {
     "lr_schedulers": list,
     "global_step": int,
     "random": dict,
-    "position": dict,
 }
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run is gone on from."""
+    """Where a run is resumed."""
 
     path: Path  # of the checkpoint
-    config: ClassificationConfig | LanguageModelingConfig
-    position: tuple[int, int]  # the epoch, and the batch in it, that comes next
+    config: Any
     step: int  # optimiser steps done
-    vocabulary: list[str]
+    about: dict[str, Any]  # what `about` of the data gave, among others
     data: dict[str, Any]  # as `describe` of the data gave it
+    extends: bool  # whether the run had finished
+    notes: tuple[str, ...]  # what to say of it
 
 
 def find_start(run_dir: Path, changes: Mapping[str, Any], console: Console) -> Start:
@@ -53,15 +56,20 @@ def find_start(run_dir: Path, changes: Mapping[str, Any], console: Console) -> S
 
     Args:
         run_dir: the run's folder.
-        changes: settings that were given anew, by dotted key.
+        changes: settings that were given anew, by dotted key. With another end (`trainer.max_epochs`, `max_steps`,
+            `max_time`) a finished run is continued.
         console: told where `last.ckpt` is damaged and the one before it is taken.
 
     Raises:
-        CheckpointError: neither can be used, or they are another major version's.
+        CheckpointError: neither can be used, or they are another version's.
         ConfigError: the run is complete, or a setting is not what it was, and what was computed depends on it.
     """
-    if _is_complete(run_dir):
-        raise ConfigError(f"the run in {run_dir} is complete; there is nothing left to go on with")
+    is_complete, extends = _is_complete(run_dir), any(key in _ENDS for key in changes)
+    if is_complete and not extends:
+        raise ConfigError(
+            f"the run in {run_dir} is complete; continue it by another end, as in trainer.max_epochs=10, or start "
+            "a new run"
+        )
     folder = run_dir / "checkpoints"
     for place in (run_dir, folder):
         durable.clear(place, seconds=0)
@@ -72,24 +80,38 @@ def find_start(run_dir: Path, changes: Mapping[str, Any], console: Console) -> S
         previous = folder / "previous.ckpt"
         if not previous.exists():
             raise
-        console.print(f"{error}; going on from {previous}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{error}; resuming from {previous}", highlight=False, markup=False, soft_wrap=True)
         path, content = previous, _load(previous)
+    if content["format"] != checkpoint.FORMAT:
+        raise CheckpointError(
+            f"{path}: has format {content['format']}, and this version resumes {checkpoint.FORMAT}; start a new run "
+            f"with init_from={path}"
+        )
     theirs = content["versions"]["unroll"]
     if theirs.partition(".")[0] != unroll.__version__.partition(".")[0]:
         raise CheckpointError(
-            f"{path}: was saved by unroll {theirs}, and this is {unroll.__version__}; go on with that version, or "
-            "start a new run"
+            f"{path}: was saved by unroll {theirs}, and this is {unroll.__version__}; resume with that version, or "
+            f"start a new run with init_from={path}"
         )
-    position, config = content["position"], _changed(from_dict(content["config"]), run_dir, changes)
+    before = settings_of(content)
+    config = _changed(before, run_dir, changes)
     if "data.folder" not in changes:
         check_folder(config.data.folder, "give it anew, as in data.folder=data")
+    notes = [f"resuming from step {content['global_step']:,} ({path})"]
+    optimizer = config.optimizer
+    if extends and (optimizer.schedule != "constant" or optimizer.warmup_fraction):
+        notes.append(
+            f"optimizer.schedule={optimizer.schedule} is drawn anew over the new number of steps: the learning rate "
+            "may leap. Only a constant schedule without warm-up gives what a run of this length would have given"
+        )
     return Start(
         path=path,
         config=config,
-        position=(position["epoch"], position["batch"]),
         step=content["global_step"],
-        vocabulary=content["vocabulary"],
+        about={name: value for name, value in content.items() if isinstance(value, list | str)},
         data=content["data"],
+        extends=is_complete,
+        notes=tuple(notes),
     )
 
 
@@ -105,36 +127,32 @@ def _load(path: Path) -> dict[str, Any]:
     content = checkpoint.load(path)
     for key, kind in _SCHEMA.items():
         if not isinstance(content.get(key), kind):
-            raise CheckpointError(f"{path}: can't be gone on from; its entry '{key}' is missing or no {kind.__name__}")
-    position, random = content["position"], content["random"]
-    if not all(isinstance(position.get(key), int) for key in ("epoch", "batch", "finished")):
-        raise CheckpointError(f"{path}: can't be gone on from; its entry 'position' is not of whole numbers")
+            raise CheckpointError(f"{path}: can't be resumed; its entry '{key}' is missing or no {kind.__name__}")
+    random = content["random"]
     if not isinstance(random.get("cpu"), Tensor) or random["cpu"].dtype != torch.uint8:
-        raise CheckpointError(f"{path}: can't be gone on from; its entry 'random' is not the state of a generator")
+        raise CheckpointError(f"{path}: can't be resumed; its entry 'random' is not the state of a generator")
     if not isinstance(content["versions"].get("unroll"), str):
-        raise CheckpointError(f"{path}: can't be gone on from; it does not say which version saved it")
+        raise CheckpointError(f"{path}: can't be resumed; it does not say which version saved it")
     return content
 
 
-def _changed(
-    config: ClassificationConfig | LanguageModelingConfig, run_dir: Path, changes: Mapping[str, Any]
-) -> ClassificationConfig | LanguageModelingConfig:
+def _changed(config: Any, run_dir: Path, changes: Mapping[str, Any]) -> Any:
     values = to_dict(config)
     for key, value in changes.items():
         *groups, name = key.split(".")
         group = values
         for part in groups:
             group = group[part]
-        if group[name] != value and not key.startswith(_FREE):
+        if group[name] != value and not key.startswith((*_FREE, *_ENDS)):
             raise ConfigError(
-                f"{key} is {group[name]} in {run_dir} and stays so when the run is gone on with; leave {key}={value} "
+                f"{key} is {group[name]} in {run_dir} and stays so when the run is resumed; leave {key}={value} "
                 "out, or start a new run"
             )
         group[name] = value
     return dataclasses.replace(from_dict(values), run_dir=str(run_dir))
 
 
-def check_data(start: Start, data: ClassificationData | NovelData) -> None:
+def check_data(start: Start, data: TaskData) -> None:
     """Compare the data with that of the run.
 
     Raises:
@@ -147,8 +165,6 @@ def check_data(start: Start, data: ClassificationData | NovelData) -> None:
                 f"{start.path}: was trained on another corpus: its data's {name} is {start.data.get(name)}, that of "
                 f"{data.origin} is {ours[name]}; give data.path=… of the same text, or start a new run"
             )
-    if list(data.vocabulary.tokens) != start.vocabulary:
-        raise CheckpointError(
-            f"{start.path}: has another vocabulary ({len(start.vocabulary)} tokens) than {data.origin} makes "
-            f"({len(data.vocabulary)}, fingerprint {data.vocabulary.fingerprint}); start a new run"
-        )
+    for name, value in data.about().items():
+        if start.about.get(name) != value:
+            raise CheckpointError(f"{start.path}: has another {name} than {data.origin} makes; start a new run")

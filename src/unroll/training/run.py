@@ -18,29 +18,27 @@ import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
 from unroll import checkpoint
-from unroll.config import ClassificationConfig, LanguageModelingConfig, to_dict
+from unroll.config import Config, to_dict
 from unroll.durable import write_text
-from unroll.errors import ConfigError, Diverged, Interrupted, UserError
-from unroll.openmp import usable_cores
-from unroll.tasks.classification import Classification
-from unroll.tasks.data import ClassificationData
-from unroll.tasks.language_modeling import LanguageModeling
-from unroll.tasks.novel_data import NovelData
-from unroll.tasks.task import Task, versions
-from unroll.training.allocation import keep_freed_memory
-from unroll.training.keeping import Checkpoints, DurableIO
-from unroll.training.monitoring import ProgressLines, Throughput
-from unroll.training.pictures import ClassificationPictures
-from unroll.training.recurrence import Recurrence
+from unroll.errors import ConfigError, DataError, Diverged, Interrupted, UserError
+from unroll.registry import resolve
+from unroll.tasks.data import TaskData
+from unroll.tasks.module import TaskModule, versions
+from unroll.tasks.spec import TASKS, load_data
+from unroll.training.callbacks.checkpointing import Checkpointing, DurableIO
+from unroll.training.callbacks.progress import ProgressLines
+from unroll.training.callbacks.recurrence import Recurrence
+from unroll.training.callbacks.signals import StopOnSignal
+from unroll.training.callbacks.tensorboard import Throughput
+from unroll.training.callbacks.weight_averaging import WeightAverage
+from unroll.training.init_from import initialise
 from unroll.training.report import print_data, print_summary
 from unroll.training.resume import Start, check_data
-from unroll.training.samples import Samples
-from unroll.training.signals import StopOnSignal
 
 # What Lightning says of its own set-up, on every run, and what does not concern this one.
 _NOISE = (
@@ -49,20 +47,16 @@ _NOISE = (
     ".*have no `val_dataloader`.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
     ".*Checkpoint directory .* exists.*",
-    ".*your dataloader is not resumable.*",  # it goes on where it stopped all the same: see `position` of the data
 )
 
-AnyConfig = ClassificationConfig | LanguageModelingConfig
-AnyData = ClassificationData | NovelData
 
-
-def train(config: AnyConfig, console: Console | None = None, start: Start | None = None) -> dict[str, Any]:
+def train(config: Config, console: Console | None = None, start: Start | None = None) -> dict[str, Any]:
     """Train, test with the best checkpoint, and leave everything in the run directory.
 
     Args:
-        config: all settings; of a run that is gone on with, `start.config`.
+        config: all settings; of a run that is resumed, `start.config`.
         console: where to show progress.
-        start: where to go on from, see `unroll.training.resume.find_start`.
+        start: where to resume, see `unroll.training.resume.find_start`.
 
     Returns:
         What `summary.json` holds.
@@ -74,23 +68,20 @@ def train(config: AnyConfig, console: Console | None = None, start: Start | None
     """
     console = console or Console(soft_wrap=True)
     quiet()
-    # torch's own number is that of the machine's cores; a container may have fewer.
-    torch.set_num_threads(config.threads or min(torch.get_num_threads(), usable_cores()))
     run_dir = Path(config.run_dir) if config.run_dir else _dated(Path("runs") / config.task)
     if start is None:
         _check_unused(run_dir)
+    check_trainer(config)
     seed_everything(config.seed, verbose=False)
     data = load_data(config)
     print_data(data, console)
     if start is not None:
         check_data(start, data)
-        data.position = start.position
         (run_dir / "error.log").unlink(missing_ok=True)  # of what ended it before
-        console.print(f"going on from step {start.step:,} ({start.path})", highlight=False, markup=False)
-    try:
-        run = Run(config, data, run_dir, console, start)
-    except MisconfigurationException as error:  # an accelerator that is not there, say
-        raise ConfigError(f"Lightning's Trainer refuses trainer.*: {' '.join(str(error).split())}") from error
+    run = Run(config, data, run_dir, console, start)
+    notes = start.notes if start else initialise(run.module, Path(config.init_from)) if config.init_from else ()
+    for note in notes:
+        console.print(note, highlight=False, markup=False)
     write_text(run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
     status = "failed"
     try:
@@ -116,84 +107,81 @@ def train(config: AnyConfig, console: Console | None = None, start: Start | None
         summary = run.summary(status)
         with nullcontext() if status == "completed" else suppress(OSError):
             write_text(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
-    print_summary(summary, run_dir, console)
+    print_summary(summary, TASKS[config.kind], run_dir, console)
     return summary
 
 
 def _unwritable(error: OSError, run: Run) -> str:
     kept = run.checkpoints.last
-    then = f"then go on from {kept} by resume={run.run_dir}" if kept.exists() else "no checkpoint was saved"
+    then = f"then resume from {kept} with resume={run.run_dir}" if kept.exists() else "no checkpoint was saved"
     return f"{error.filename or run.run_dir}: {error.strerror or error}; make room or give permission; {then}"
 
 
-def load_data(config: AnyConfig) -> AnyData:
-    """Return the data of the config's task."""
-    if isinstance(config, ClassificationConfig):
-        return ClassificationData(config.data, config.seed)
-    return NovelData(config.data, config.tbptt, config.seed)
+def build_module(config: Config, data: TaskData) -> TaskModule:
+    """Return the module, its model untrained.
 
-
-def build_task(config: AnyConfig, data: AnyData) -> Task:
-    """Return the task, its model untrained."""
-    steps = total_steps(config, len(data.train_dataloader()))
-    if isinstance(config, ClassificationConfig):
-        assert isinstance(data, ClassificationData)
-        return Classification(config, data, steps)
-    assert isinstance(data, NovelData)
-    return LanguageModeling(config, data, steps)
+    Raises:
+        DataError: no batch is left to train on.
+    """
+    batches = len(data.train_dataloader())
+    limit = config.trainer.limit_train_batches
+    batches = min(limit, batches) if isinstance(limit, int) else int(batches * limit)
+    if batches == 0:
+        raise DataError(f"trainer.limit_train_batches={limit} leaves no batch to train on; write a larger share")
+    module: TaskModule = TASKS[config.kind].load("module")(config, data, total_steps(config, batches))
+    return module
 
 
 class Run:
     """The parts of one run, wired together."""
 
     def __init__(
-        self, config: AnyConfig, data: AnyData, run_dir: Path, console: Console, start: Start | None = None
+        self, config: Config, data: TaskData, run_dir: Path, console: Console, start: Start | None = None
     ) -> None:
-        keep_freed_memory()
         self.config, self.data, self.run_dir, self.console, self.start = config, data, run_dir, console, start
         self.metrics: dict[str, float] = {}
         self.throughput = Throughput(config.trainer.log_every_n_steps)
-        self.module = build_task(config, data)
-        self.checkpoints = Checkpoints(
+        self.module = build_module(config, data)
+        self.checkpoints = Checkpointing(
             run_dir / "checkpoints",
             self.module.monitor,
             self.module.monitor_mode,
             config.checkpoint.every_n_steps,
             config.checkpoint.every_n_minutes,
+            extends=start is not None and start.extends,
         )
-        settings = to_dict(config)["trainer"] | {"precision": resolve_precision(config.trainer.precision)}
         self.trainer = Trainer(
-            **settings,
-            devices=1,
+            **trainer_arguments(config),
             callbacks=self._callbacks(),
             # What was logged after the checkpoint is logged again: TensorBoard is told to forget it.
             logger=TensorBoardLogger(
                 run_dir, name="", version="tensorboard", purge_step=None if start is None else start.step + 1
             ),
             plugins=[DurableIO()],
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
         )
 
     def _callbacks(self) -> list[Callback]:
-        callbacks: list[Callback] = [self.throughput, ProgressLines(type(self.module), self.throughput, self.console)]
-        callbacks.append(
-            ClassificationPictures(self.data) if isinstance(self.data, ClassificationData) else Samples(self.data)
-        )
-        callbacks.append(Recurrence(self.data, self.config.diagnostics.every_n_steps))
-        callbacks.append(self.checkpoints)
+        spec, config = TASKS[self.config.kind], self.config
+        callbacks: list[Callback] = [
+            self.throughput,
+            ProgressLines(spec, self.throughput, self.console),
+            *(resolve(callback)(self.data) for callback in spec.callbacks),
+            Recurrence(self.data, config.diagnostics.every_n_steps),
+            self.checkpoints,
+        ]
         # After samples and pictures, since it takes the averaged weights back at the end of the validation, and after
         # the checkpoints, since it puts them in place of the others at the end of the training.
-        if self.config.optimizer.ema_decay is not None:
-            callbacks.append(EMAWeightAveraging(decay=self.config.optimizer.ema_decay))
-        if self.config.early_stopping.patience is not None:
-            patience, mode = self.config.early_stopping.patience, self.module.monitor_mode
+        if config.optimizer.ema_decay is not None:
+            callbacks.append(WeightAverage(config.optimizer.ema_decay))
+        if config.early_stopping.patience is not None:
+            patience, mode = config.early_stopping.patience, self.module.monitor_mode
             callbacks.append(EarlyStopping(self.module.monitor, mode=mode, patience=patience, check_finite=False))
         return [*callbacks, StopOnSignal(self.checkpoints)]
 
     def fit_and_test(self) -> None:
         self.trainer.fit(self.module, self.data, ckpt_path=self.start.path if self.start else None)
+        if not self.checkpoints.best.exists() and self.trainer.limit_val_batches:
+            self.trainer.validate(self.module, self.data, verbose=False)  # the run was shorter than an epoch
         if self.checkpoints.best.exists():
             self.module.load_state_dict(checkpoint.load(self.checkpoints.best)["state_dict"])
             self.metrics |= self.checkpoints.best_metrics
@@ -226,11 +214,29 @@ class Run:
         }
 
 
-def total_steps(config: AnyConfig, batches: int) -> int | None:
+def trainer_arguments(config: Config) -> dict[str, Any]:
+    """Return what Lightning's Trainer is made of, callbacks and logger left out."""
+    given: dict[str, Any] = to_dict(config)["trainer"]
+    return given | {
+        "precision": resolve_precision(config.trainer.precision),
+        "devices": 1,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+
+
+def check_trainer(config: Config) -> None:
+    """Refuse what Lightning's Trainer refuses, an accelerator that is not there, say, before data is read."""
+    try:
+        Trainer(**trainer_arguments(config), logger=False)
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise ConfigError(f"Lightning's Trainer refuses trainer.*: {' '.join(str(error).split())}") from error
+
+
+def total_steps(config: Config, batches: int) -> int | None:
     """Return the optimiser steps of a whole run with so many batches an epoch; None where only a clock ends it."""
     trainer = config.trainer
-    limit = trainer.limit_train_batches
-    batches = min(limit, batches) if isinstance(limit, int) else int(batches * limit)
     by_epochs = None
     if trainer.max_epochs is not None:
         by_epochs = trainer.max_epochs * math.ceil(batches / trainer.accumulate_grad_batches)

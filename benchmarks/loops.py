@@ -1,0 +1,34 @@
+"""Loops in plain torch, in a process of their own with torch's own settings.
+
+`python -m benchmarks.loops` reads from standard input the config of a run (JSON, one line), then lines `WAY TURN
+STEPS`; to each of them it answers with the figure of that way.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+
+from benchmarks import plain_classifier, plain_language_model
+from benchmarks.request import AnyConfig
+from unroll.config import ClassificationConfig
+from unroll.tasks.spec import from_dict
+
+
+def make_ways(config: AnyConfig) -> dict[str, Callable[[int, int], float]]:
+    """Return the plain loops of a task: functions of (turn, steps) that return what is measured."""
+    if isinstance(config, ClassificationConfig):
+        return plain_classifier.make_ways(config)
+    return plain_language_model.make_ways(config)
+
+
+def main() -> None:
+    ways = make_ways(from_dict(json.loads(sys.stdin.readline())))
+    for order in sys.stdin:
+        way, turn, steps = order.split()
+        print(ways[way](int(turn), int(steps)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Ways of doing the same, measured in turns, so that changes of the machine's speed concern all of them.
+
+Plain torch runs in a process of its own, with OpenMP as torch sets it up: this package's setting would slow it down.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+
+from benchmarks.request import AnyConfig
+from unroll.config import to_dict
+
+OPENMP_AS_IT_COMES = {"GOMP_SPINCOUNT": "300000"}
+
+Way = Callable[[int], float]  # the number of a turn -> what is measured in it
+Figures = dict[str, list[float]]  # of each way, one a round
+
+
+def take_turns(ways: Mapping[str, Way], rounds: int, warm_up: int = 1) -> Figures:
+    """Measure each way in turn, for `rounds` rounds; `warm_up` rounds go before them and are not counted."""
+    figures: Figures = {name: [] for name in ways}
+    for turn in range(rounds + warm_up):
+        for name, way in ways.items():
+            figure = way(turn)
+            if turn >= warm_up:
+                figures[name].append(figure)
+    return figures
+
+
+def ratio(figures: Figures, way: str, other: str) -> float:
+    """Return the median, over the rounds, of one way's figure to another's."""
+    return statistics.median(x / y for x, y in zip(figures[way], figures[other], strict=True))
+
+
+def now(device: torch.device) -> float:
+    """Return a clock's seconds, once the device has done all its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+PlainLoops = Callable[[str, int, int], float]  # (way, steps, turn) -> what is measured
+
+
+@contextmanager
+def plain_loops(config: AnyConfig) -> Iterator[PlainLoops]:
+    """Start `benchmarks.loops`, and yield a function that measures one of its ways."""
+    command = [sys.executable, "-m", "benchmarks.loops"]
+    environment = os.environ | OPENMP_AS_IT_COMES
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as loops:
+        assert loops.stdin is not None and loops.stdout is not None
+        orders, answers = loops.stdin, loops.stdout
+        print(json.dumps(to_dict(config)), file=orders, flush=True)
+
+        def work(way: str, steps: int, turn: int) -> float:
+            print(way, turn, steps, file=orders, flush=True)
+            return float(answers.readline())
+
+        yield work

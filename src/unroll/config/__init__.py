@@ -1,0 +1,21 @@
+"""Every setting as a typed field with its range, and the rules between them."""
+
+from unroll.config.classification import ClassificationConfig, ClassificationDataConfig, ClassifierConfig
+from unroll.config.language_modeling import LanguageModelConfig, LanguageModelingConfig, TbpttConfig, TextDataConfig
+from unroll.config.settings import Config, DataConfig, EncoderConfig, OptimizerConfig, TrainerConfig, to_dict
+
+__all__ = [
+    "ClassificationConfig",
+    "ClassificationDataConfig",
+    "ClassifierConfig",
+    "Config",
+    "DataConfig",
+    "EncoderConfig",
+    "LanguageModelConfig",
+    "LanguageModelingConfig",
+    "OptimizerConfig",
+    "TbpttConfig",
+    "TextDataConfig",
+    "TrainerConfig",
+    "to_dict",
+]

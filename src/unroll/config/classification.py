@@ -1,0 +1,82 @@
+"""The settings of text classification."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from unroll.config.fields import BELOW_1, setting
+from unroll.config.settings import Config, DataConfig, EncoderConfig, check_source
+from unroll.errors import ConfigError
+
+
+@dataclass
+class ClassificationDataConfig(DataConfig):
+    """Which labelled texts, how they are split, cut into tokens, and batched. `path` is a table, or a folder with
+    train.* and perhaps test.*."""
+
+    source: str = setting("auto", choices=("auto", "local", "hub", "embedded"))  # auto: the first that can be had
+    hub: str | None = None  # a data set of the Hugging Face hub: OWNER/NAME[/CONFIG][@REVISION]
+    text_column: str = "text"
+    label_column: str = "label"
+    labels: list[str] | None = None  # names of the classes 0, 1, …, where the labels are numbers
+    encoding: str = "utf-8"  # of csv, tsv and jsonl
+    limit: int | None = setting(None, 2)  # a stratified sample of so many training examples
+    val_fraction: float = setting(0.1, 1e-6, 0.9)  # of the training examples
+    test_fraction: float = setting(0.1, 1e-6, 0.9)  # of the training examples, where the corpus has no test split
+    tokenizer: str = setting("basic_english", choices=("basic_english",))
+    max_length: int | None = setting(400, 1)  # tokens; longer documents are truncated, and their number reported
+    truncate: str = setting("end", choices=("start", "end"))  # the part of a longer document that is cut off
+    min_freq: int = setting(2, 1)  # rarer words become <unk>
+    max_size: int | None = setting(None, 1)  # words in the vocabulary, <pad> and <unk> not counted
+    class_weights: str | None = setting(None, choices=("balanced",))  # of the loss: rare classes count more
+    batch_size: int | None = setting(32, 1)  # documents in a batch
+    max_tokens: int | None = setting(None, 1)  # instead of batch_size: tokens in a batch, padding counted
+    padding_noise: float = setting(0.1, 0, 0.9)  # how far lengths are jittered before documents are sorted into batches
+
+    def __post_init__(self) -> None:
+        check_source(self.path, self.source)
+        if (self.batch_size is None) == (self.max_tokens is None):
+            raise ConfigError(
+                "give either data.batch_size (documents) or data.max_tokens (tokens in a batch), and null for the "
+                "other; data.max_length truncates documents"
+            )
+
+
+@dataclass
+class ClassifierConfig:
+    """What stands around the encoder, see `unroll.models.classifier.TextClassifier`."""
+
+    embedding_size: int = setting(64, 1, 65536)
+    pooling: list[str] = setting(["max", "mean"], choices=("last", "mean", "max"))  # concatenated
+    head_size: int = setting(0, 0, 65536)  # units of a hidden ReLU layer before the output; 0: none
+    dropout: float = setting(0.5, 0, BELOW_1)  # on the embeddings and on the pooled vector
+    word_dropout: float = setting(0.1, 0, BELOW_1)  # share of words read as <unk> in training
+
+    def __post_init__(self) -> None:
+        if not self.pooling:
+            raise ConfigError("model.pooling=[]: write one or more of last, mean, max, as in model.pooling=[max]")
+
+
+@dataclass
+class DocumentWindowConfig:
+    """Truncated backpropagation through time, within a document."""
+
+    window: int | None = setting(None, 1)  # steps after which the gradient is cut; null: never
+
+
+@dataclass
+class ClassificationConfig(Config):
+    """All settings of text classification."""
+
+    encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(bidirectional=True))
+    data: ClassificationDataConfig = field(default_factory=ClassificationDataConfig)
+    model: ClassifierConfig = field(default_factory=ClassifierConfig)
+    tbptt: DocumentWindowConfig = field(default_factory=DocumentWindowConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tbptt.window is not None and self.encoder.bidirectional:
+            raise ConfigError(
+                "tbptt.window needs encoder.bidirectional=false: the backward direction starts at the end of the text, "
+                "which a window has not read yet"
+            )

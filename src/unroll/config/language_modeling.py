@@ -1,0 +1,84 @@
+"""The settings of character-level language modelling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from unroll.config.fields import BELOW_1, setting
+from unroll.config.settings import Config, DataConfig, EncoderConfig, OptimizerConfig, TrainerConfig, check_source
+from unroll.errors import ConfigError
+
+
+@dataclass
+class TextDataConfig(DataConfig):
+    """Which text, how it is split, and in how many lanes it is read. `path` is any text."""
+
+    source: str = setting("auto", choices=("auto", "local", "download", "embedded"))  # auto: the first that can be had
+    gutenberg: int | None = setting(None, 1)  # number of a book of Project Gutenberg
+    encoding: str = "utf-8"
+    limit: int | None = setting(None, 2)  # the first so many training characters
+    val_fraction: float = setting(0.05, 1e-6, 0.45)  # of the text, before the test part
+    test_fraction: float = setting(0.05, 1e-6, 0.45)  # of the text, at its end
+    min_freq: int = setting(1, 1)  # rarer characters become <unk>
+    batch_size: int = setting(32, 1)  # lanes: places in the text that are read at once
+    random_offset: bool = True  # begin each epoch's lanes at another place; the text is read as a ring
+
+    def __post_init__(self) -> None:
+        check_source(self.path, self.source)
+
+
+@dataclass
+class LanguageModelConfig:
+    """What stands around the encoder, see `unroll.models.language_model.LanguageModel`."""
+
+    embedding_size: int | None = setting(128, 1, 65536)  # null: characters are read as unit vectors (one-hot)
+    tie_weights: bool = False  # the embedding is the output layer's weight, too
+    input_dropout: float = setting(0.2, 0, BELOW_1)  # on the embeddings, one mask a lane and window
+    output_dropout: float = setting(0.4, 0, BELOW_1)  # on the encoder's outputs, likewise
+
+
+@dataclass
+class TbpttConfig:
+    """Truncated backpropagation through time, see `unroll.batching.streams.Lanes`."""
+
+    window: int = setting(128, 1)  # characters that the gradient flows through
+    stride: int | None = setting(None, 1)  # characters, the last of a window, that the loss is taken of; null: all
+    random_window: bool = False  # windows of about so many characters, their lengths drawn anew each epoch
+
+    def __post_init__(self) -> None:
+        if self.stride is not None and self.stride > self.window:
+            raise ConfigError(
+                f"tbptt.stride={self.stride} goes beyond tbptt.window={self.window}; write {self.window} or less"
+            )
+        if self.random_window and self.stride not in (None, self.window):
+            raise ConfigError("tbptt.random_window goes with windows that follow each other; write tbptt.stride=null")
+
+
+@dataclass
+class LanguageModelingConfig(Config):
+    """All settings of character-level language modelling."""
+
+    kind: str = "language_modeling"
+    task: str = "language_modeling"
+    encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(hidden_size=512))
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(learning_rate=5e-3, weight_decay=0.1, warmup_fraction=0.1)
+    )
+    trainer: TrainerConfig = field(default_factory=lambda: TrainerConfig(max_epochs=8))
+    data: TextDataConfig = field(default_factory=TextDataConfig)
+    model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
+    tbptt: TbpttConfig = field(default_factory=TbpttConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.encoder.bidirectional:
+            raise ConfigError(
+                "a language model needs encoder.bidirectional=false: the backward direction reads the characters that "
+                "it is to predict"
+            )
+        hidden_size = self.encoder.hidden_size
+        if self.model.tie_weights and self.model.embedding_size != hidden_size:
+            raise ConfigError(
+                f"model.tie_weights needs embeddings as wide as the hidden state; write "
+                f"model.embedding_size={hidden_size}"
+            )

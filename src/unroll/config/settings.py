@@ -1,0 +1,170 @@
+"""The settings that every task has. A default is the value that a run has; each group checks its own rules."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from unroll.config.fields import BELOW_1, setting
+from unroll.errors import ConfigError
+from unroll.registry import ENCODERS
+
+
+@dataclass
+class EncoderConfig:
+    """The recurrent net, see `unroll.encoders`."""
+
+    cell: str = setting("lstm", choices=ENCODERS)  # rnn_tanh, rnn_relu, gru, lstm, min_gru, or a registered one
+    hidden_size: int = setting(64, 1, 65536)  # in each direction
+    num_layers: int = setting(1, 1, 64)
+    bidirectional: bool = False
+    dropout: float = setting(0.0, 0, BELOW_1)  # between layers
+    backend: str = setting("auto", choices=("auto", "packed", "padded"))
+    options: dict[str, Any] = field(default_factory=dict)  # further arguments of an encoder of one's own
+
+    def __post_init__(self) -> None:
+        if self.dropout > 0 and self.num_layers == 1:
+            raise ConfigError(
+                "encoder.dropout works between layers and there is one; write encoder.num_layers=2, or drop out around "
+                "the encoder by model.*dropout"
+            )
+
+
+@dataclass
+class OptimizerConfig:
+    """How the weights move."""
+
+    name: str = setting("adamw", choices=("adamw", "adam", "sgd"))
+    learning_rate: float = setting(3e-3, 1e-12, 1e3)  # the highest that the schedule reaches
+    weight_decay: float = setting(0.01, 0, 1e3)  # of weight matrices only
+    schedule: str = setting("one_cycle", choices=("one_cycle", "cosine", "constant"))
+    warmup_fraction: float = setting(0.3, 0, 0.9)  # of all steps, in which the learning rate rises
+    ema_decay: float | None = setting(None, 0, BELOW_1)  # evaluate and keep an average of the weights, if given
+
+    def __post_init__(self) -> None:
+        if self.name == "adam" and self.weight_decay > 0:
+            raise ConfigError(
+                "optimizer.weight_decay is for optimizer.name=adamw (decoupled) or sgd; write optimizer.name=adamw, or "
+                "optimizer.weight_decay=0"
+            )
+
+
+@dataclass
+class EarlyStoppingConfig:
+    """When to stop before the last epoch."""
+
+    patience: int | None = setting(None, 1)  # validations without a better result; null: never stop early
+
+
+@dataclass
+class CheckpointConfig:
+    """When to save `last.ckpt`, besides after each validation and at the end."""
+
+    every_n_steps: int | None = setting(None, 1)  # optimiser steps
+    every_n_minutes: float | None = setting(5.0, 0)
+
+
+@dataclass
+class DiagnosticsConfig:
+    """What TensorBoard shows of the recurrence, see `unroll.training.callbacks.recurrence`."""
+
+    every_n_steps: int | None = setting(100, 1)  # optimiser steps between looks at gates, state, updates; null: none
+
+
+@dataclass
+class TrainerConfig:
+    """Arguments of Lightning's Trainer, under Lightning's names."""
+
+    max_epochs: int | None = setting(3, 1)
+    max_steps: int = setting(-1, -1)  # -1: no limit
+    max_time: str | None = None  # DD:HH:MM:SS
+    min_epochs: int | None = setting(None, 1)
+    min_steps: int | None = setting(None, 1)
+    accelerator: str = setting("auto", choices=("auto", "cpu", "cuda", "mps"))
+    precision: str = setting("auto", choices=("auto", "bf16-mixed", "32-true", "64-true"))  # auto: bf16 if native
+    gradient_clip_val: float | None = setting(1.0, 0)
+    gradient_clip_algorithm: str = setting("norm", choices=("norm", "value"))
+    accumulate_grad_batches: int = setting(1, 1)
+    val_check_interval: int | float = setting(1.0, 0)  # a share of the epoch, or batches
+    check_val_every_n_epoch: int = setting(1, 1)
+    num_sanity_val_steps: int = setting(0, -1)
+    log_every_n_steps: int = setting(50, 1)
+    limit_train_batches: int | float = setting(1.0, 0)  # a share of the epoch, or batches
+    limit_val_batches: int | float = setting(1.0, 0)
+    limit_test_batches: int | float = setting(1.0, 0)
+    deterministic: bool = False
+    detect_anomaly: bool = False
+    profiler: str | None = setting(None, choices=("simple", "advanced", "pytorch"))
+
+    def __post_init__(self) -> None:
+        if self.max_epochs is None and self.max_steps == -1 and self.max_time is None:
+            raise ConfigError(
+                "the run has no end; write trainer.max_epochs=5, trainer.max_steps=1000 or trainer.max_time=00:00:10:00"
+            )
+        if self.max_steps == 0:
+            raise ConfigError("trainer.max_steps=0 leaves nothing to train; write 1 or more, or -1 for no limit")
+        if self.max_time is not None and not re.fullmatch(r"\d+:[0-2]?\d:[0-5]?\d:[0-5]?\d", self.max_time):
+            raise ConfigError(
+                f"trainer.max_time={self.max_time[:40]}: must be days:hours:minutes:seconds, as in 00:01:30:00"
+            )
+        for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches", "val_check_interval"):
+            value = getattr(self, name)
+            if isinstance(value, float) and value > 1:
+                raise ConfigError(
+                    f"trainer.{name}={value}: must be a share of at most 1.0, or a whole number of batches"
+                )
+        for name, left in (("limit_train_batches", "train on"), ("val_check_interval", "do between validations")):
+            if getattr(self, name) == 0:
+                raise ConfigError(f"trainer.{name}=0 leaves nothing to {left}; write 1.0 for the whole epoch")
+
+
+@dataclass
+class DataConfig:
+    """What the data of every task have."""
+
+    path: str | None = None  # of the data: a file or a folder
+    folder: str = "data"  # where downloads and caches land, and where data is looked for
+    workers: int = setting(0, 0, 64)  # processes that make batches besides the one that trains
+
+
+@dataclass
+class Config:
+    """The settings that every task has. `task` names the run, `kind` the entry of `unroll.tasks.spec.TASKS`."""
+
+    kind: str = "classification"
+    task: str = "classification"
+    seed: int = setting(0, 0, 2**32 - 1)
+    run_dir: str | None = None  # null: runs/<task>/<date>_<time>
+    threads: int | None = setting(None, 1, 1024)  # that torch computes on; null: as many as there are cores to use
+    resume: str | None = None  # the run_dir of a run to resume, with its own settings
+    init_from: str | None = None  # a checkpoint whose weights the model starts from, where names and shapes fit
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    diagnostics: DiagnosticsConfig = field(default_factory=DiagnosticsConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w.-]{0,63}", self.task):
+            raise ConfigError(f"task={ascii(self.task)[:80]}: a name is up to 64 letters, digits, '_', '.' or '-'")
+        trainer = self.trainer
+        if self.optimizer.schedule != "constant" and trainer.max_epochs is None and trainer.max_steps == -1:
+            raise ConfigError(
+                f"optimizer.schedule={self.optimizer.schedule} needs to know the number of steps; give "
+                "trainer.max_epochs or trainer.max_steps, or write optimizer.schedule=constant"
+            )
+
+
+def check_source(path: str | None, source: str) -> None:
+    """Refuse a path beside a source that reads none."""
+    if path is not None and source not in ("auto", "local"):
+        raise ConfigError(f"data.path goes with data.source=local, not with data.source={source}; drop one of them")
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Return the settings as plain values, such that `from_dict(to_dict(config)) == config`."""
+    return dataclasses.asdict(config)

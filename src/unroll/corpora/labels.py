@@ -1,0 +1,77 @@
+"""From the labels in the data to classes: their names and numbers."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from decimal import Decimal
+
+import numpy as np
+import numpy.typing as npt
+
+from unroll.errors import DataError
+
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+
+
+def number_labels(
+    labels: Sequence[int | str], names: Sequence[str] | None, place: object
+) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """Return the class names and each label's number.
+
+    `names` are used where every label is one of them or an index into them. Otherwise labels that are names keep them,
+    in their order, and integers are named by their digits.
+
+    Raises:
+        DataError: there is one class only; the message names `place`.
+    """
+    distinct = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
+    if len(distinct) < 2:
+        raise DataError(f"{place}: every row has the label {distinct[0]!r}; a classifier needs two classes or more")
+    if names is None or not set(distinct) <= _numbers(names).keys():
+        names = [str(label) for label in distinct]
+    return tuple(names), label_ids(labels, names, place)
+
+
+def label_ids(labels: Sequence[int | str], names: Sequence[str], place: object) -> npt.NDArray[np.int64]:
+    """Return each label's number in `names`. A label is a name or, where it is none, an index into them.
+
+    Raises:
+        DataError: a label is neither; the message names place and row.
+    """
+    numbers = _numbers(names)
+    for row, label in enumerate(labels, 1):
+        if label not in numbers:
+            raise DataError(f"{place}: row {row} has the label {label!r}; the labels are {', '.join(names)}")
+    return np.array([numbers[label] for label in labels], dtype=np.int64)
+
+
+def _numbers(names: Sequence[str]) -> dict[int | str, int]:
+    """The number of each class by its names: index, digits, name."""
+    numbers: dict[int | str, int] = {number: number for number in range(len(names))}
+    numbers |= {int(name): number for number, name in enumerate(names) if name.isdecimal()}
+    numbers |= {name: number for number, name in enumerate(names)}
+    return numbers
+
+
+def lookalikes(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return pairs of class names that may be meant for one class.
+
+    They differ by case, space or form alone: `Positive` and `positive`, `sci-fi` and `sci fi`, `1` and `1.0`, or
+    letters that Unicode takes for compatible (NFKC). Where some are numbers and others words, the first of each are a
+    pair.
+    """
+    first: dict[str, str] = {}
+    pairs = [(other, name) for name in names if (other := first.setdefault(_form(name), name)) != name]
+    numbers = [name for name in names if _NUMBER.fullmatch(_form(name))]
+    words = [name for name in names if name not in numbers]
+    return pairs + list(zip(numbers[:1], words[:1], strict=False))
+
+
+def _form(name: str) -> str:
+    """What is left of a name without case, space and form."""
+    form = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()
+    if _NUMBER.fullmatch(form):
+        return f"{Decimal(form).normalize():f}"
+    return re.sub(r"(?<=[^\W\d_])[\s_-]+(?=[^\W\d_])|\s+", "", form)

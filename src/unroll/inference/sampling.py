@@ -1,0 +1,83 @@
+"""How the next symbol is chosen: temperature, top-k, nucleus, and random numbers of each text's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.errors import UserError
+
+Array = NDArray[np.float32]
+Symbols = NDArray[np.intp]
+
+BLOCK = 2**16  # random numbers drawn at a time, about
+
+
+class Sampler:
+    """Chooses symbols by their logits, for many texts at once.
+
+    By the Gumbel-max trick (Maddison et al. 2014, arXiv:1411.0030): where noise has the standard Gumbel distribution,
+    `logits + temperature * noise` is greatest at symbol i with probability softmax(logits / temperature)[i].
+    """
+
+    def __init__(self, symbols: Symbols, temperature: float, top_k: int | None, top_p: float | None) -> None:
+        """Set the rules.
+
+        Args:
+            symbols: ids that may be chosen, ascending.
+            temperature: divides the logits; 0 takes the likeliest symbol.
+            top_k: keep this many of the likeliest symbols; where logits are equal, the lower ids.
+            top_p: of these keep the likeliest until their probability together reaches this (nucleus sampling: Holtzman
+                et al. 2020, arXiv:1904.09751).
+
+        Raises:
+            ValueError: a number out of its range.
+        """
+        if not (math.isfinite(temperature) and temperature >= 0):
+            raise ValueError(f"temperature must be a finite number, at least 0, not {temperature}")
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k must be at least 1, not {top_k}; None keeps all")
+        if top_p is not None and not 0 < top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}; None keeps all")
+        self.symbols, self.top_k, self.top_p = symbols, top_k, None if top_p == 1 else top_p
+        # Bounded so that neither its product with the noise nor logits divided by it overflow.
+        self.temperature = np.clip(np.float64(temperature), 1e-30, 1e30) if temperature else np.float64(0)
+        self._filters = temperature > 0 and (top_k is not None or self.top_p is not None)
+
+    def noise(self, seed: int, rows: int) -> Iterator[Array]:
+        """Yield the noise of one step after another, times the temperature: (rows, symbols). It depends on the seed,
+        the row's number, the step and the symbol alone."""
+        sources = [
+            np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(row,)))) for row in range(rows)
+        ]
+        steps = max(1, min(64, BLOCK // (rows * len(self.symbols))))
+        while True:
+            # Minus the logarithm of an exponential variable is a Gumbel variable; in float64, for the tail's sake.
+            noise = np.stack([source.standard_exponential((steps, len(self.symbols))) for source in sources], axis=1)
+            np.log(np.maximum(noise, np.finfo(np.float64).tiny, out=noise), out=noise)
+            yield from np.multiply(noise, -self.temperature).astype(np.float32)
+
+    def choose(self, logits: Array, noise: Array) -> Symbols:
+        """Return a symbol for each row, (rows,), by logits (rows, vocabulary) and a step's noise (rows, symbols).
+
+        Raises:
+            UserError: a logit is NaN or infinite.
+        """
+        logits = logits[:, self.symbols]
+        if not np.isfinite(logits).all():
+            raise UserError("the model's logits are not finite: its training diverged; use another checkpoint")
+        if not self._filters:
+            winners: Symbols = self.symbols[(logits + noise).argmax(1)]
+            return winners
+        rows, order = np.arange(len(logits)), np.argsort(-logits, axis=1, kind="stable")[:, : self.top_k]
+        kept = logits[rows[:, None], order]  # the likeliest first
+        scores = kept + noise[rows[:, None], order]
+        if self.top_p is not None:
+            weights = np.exp((kept - kept[:, :1]) / self.temperature)
+            sums = weights.cumsum(1)
+            scores[sums - weights >= self.top_p * sums[:, -1:]] = -np.inf
+        chosen: Symbols = self.symbols[order[rows, scores.argmax(1)]]
+        return chosen

@@ -1,0 +1,257 @@
+"""From labelled texts to batches: finds, splits, tokenises and encodes a corpus by its settings."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from unroll.batching.documents import Batch, BucketSampler, Documents
+from unroll.batching.loader import ResumableLoader
+from unroll.config import ClassificationConfig, ClassificationDataConfig
+from unroll.corpora.files import TextFile, read_rows
+from unroll.corpora.labelled import LabelledCorpus, find_corpus
+from unroll.corpora.labels import label_ids, lookalikes, number_labels
+from unroll.corpora.splits import check_splits, sample, split_off
+from unroll.tasks.data import LAGS, STRETCHES, TaskData
+from unroll.text.tokenized import TokenizedCorpus, cache_name, cached, tokenize
+from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
+
+EVALUATION_BATCH = 128  # documents; no gradients are kept, so more fit than in training
+FEW = 10  # rows: a class with fewer can hardly be learnt
+MANY_UNKNOWN = 0.2  # of the tokens; with more, the vocabulary is too small for the text
+MOST_SHOWN = 20  # classes
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was changed or noticed on the way from the files to the batches, in documents."""
+
+    shortened: int  # to data.max_length
+    empty: int  # without a single token; they are read as one <unk>
+    duplicates: int  # training texts that stand there more than once; all copies stay on one side of a split
+    test_in_train: int  # test texts that stand in the training data as well
+
+
+class ClassificationData(TaskData):
+    """Labelled documents in three splits, and the vocabulary of the training split."""
+
+    labels: tuple[str, ...]
+    vocabulary: Vocabulary
+    train: Documents
+    val: Documents
+    test: Documents
+    counts: Counts
+
+    def __init__(self, config: ClassificationConfig) -> None:
+        super().__init__()
+        self.config, self.seed = config.data, config.seed
+        self._is_set_up = False
+
+    def prepare_data(self) -> None:
+        """Fetch the corpus and keep its tokens on disk.
+
+        Raises:
+            DataError: the corpus can't be had or read; the message names file and remedy.
+        """
+        for file in filter(None, (self._corpus.train, self._corpus.test)):
+            load_tokens(file, self.config)
+
+    @cached_property
+    def _corpus(self) -> LabelledCorpus:
+        return corpus_of(self.config)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Split and encode the corpus.
+
+        Raises:
+            DataError: it can't be trained on; the message names file and remedy.
+        """
+        if self._is_set_up:
+            return
+        config, corpus, train_file = self.config, self._corpus, self._corpus.train
+        self.source, self.origin = corpus.source, corpus.origin
+        train = load_tokens(train_file, config)
+        test = load_tokens(corpus.test, config) if corpus.test else None
+        self.fingerprint = train.fingerprint
+        self.labels, labels = number_labels(train.labels, corpus.label_names, train_file)
+        random = np.random.default_rng(self.seed)
+        rows = np.arange(len(train))
+        if test is None:
+            rows, test_rows = split_off(rows, labels, train.text_hashes, config.test_fraction, random)
+        train_rows, val_rows = split_off(rows, labels, train.text_hashes, config.val_fraction, random)
+        if config.limit is not None:
+            train_rows = sample(train_rows, labels, config.limit, random)
+        check_splits(train_rows, val_rows, labels, self.labels, train_file)
+        self.vocabulary = build_vocabulary(train, train_rows, config)
+        ids = encode(train, self.vocabulary)
+        self.train, self.val = (select(train, ids, part, labels, config) for part in (train_rows, val_rows))
+        if corpus.test is None or test is None:
+            self.test = select(train, ids, test_rows, labels, config)
+        else:
+            test_labels = label_ids(test.labels, self.labels, corpus.test)
+            self.test = select(test, encode(test, self.vocabulary), np.arange(len(test)), test_labels, config)
+        self.test_is_held_out = test is None
+        self.counts = self._count(train, test)
+        self._is_set_up = True
+
+    def _count(self, train: TokenizedCorpus, test: TokenizedCorpus | None) -> Counts:
+        corpora = [train] if test is None else [train, test]
+        lengths = np.concatenate([np.diff(corpus.offsets) for corpus in corpora])
+        return Counts(
+            shortened=0 if self.config.max_length is None else int((lengths > self.config.max_length).sum()),
+            empty=int((lengths == 0).sum()),
+            duplicates=len(train) - len(np.unique(train.text_hashes)),
+            test_in_train=0 if test is None else int(np.isin(test.text_hashes, train.text_hashes).sum()),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "origin": self.origin,
+            "fingerprint": self.fingerprint,
+            "train": len(self.train),
+            "val": len(self.val),
+            "test": len(self.test),
+            "test_split": "held out of train" if self.test_is_held_out else "the corpus's own",
+            "classes": dict(zip(self.labels, self.class_counts.tolist(), strict=True)),
+            "vocabulary": len(self.vocabulary),
+            "unknown_tokens": round(self.unknown_share, 4),
+            **asdict(self.counts),
+        }
+
+    def about(self) -> dict[str, Any]:
+        return {
+            "tokenizer": self.config.tokenizer,
+            "vocabulary": list(self.vocabulary.tokens),
+            "labels": list(self.labels),
+        }
+
+    @property
+    def class_counts(self) -> npt.NDArray[np.int64]:
+        """Training documents of each class."""
+        return np.bincount(self.train.labels, minlength=len(self.labels))
+
+    @property
+    def unknown_share(self) -> float:
+        """Share of the validation split's tokens that the vocabulary does not hold."""
+        ids = np.concatenate([self.val.document(row) for row in range(len(self.val))])
+        return float((ids == UNKNOWN_ID).mean())
+
+    def report(self) -> list[str]:
+        counts, config = self.counts, self.config
+        classes = sorted(zip(self.labels, self.class_counts.tolist(), strict=True), key=lambda each: -each[1])
+        shown = ", ".join(f"{name} {count:,}" for name, count in classes[:MOST_SHOWN])
+        more = f", and {len(classes) - MOST_SHOWN} more" if len(classes) > MOST_SHOWN else ""
+        few = [name for name, count in classes if count < FEW]
+        unknown = self.unknown_share
+        notes = {
+            **dict.fromkeys(self._corpus.notes, True),
+            f"{counts.shortened:,} documents are truncated to data.max_length={config.max_length} tokens, at their "
+            f"{config.truncate}": counts.shortened,
+            f"{counts.empty:,} documents hold no word and are read as one <unk>": counts.empty,
+            f"{counts.duplicates:,} repeated texts stay on one side of each split": counts.duplicates,
+            f"{counts.test_in_train:,} test texts are in the training data as well": counts.test_in_train,
+            "the corpus has no test split: one is held out of train": self.test_is_held_out,
+            f"warning: {len(few)} classes have fewer than {FEW} training documents ({', '.join(few[:5])}); add rows, "
+            "or leave these classes out": few,
+            f"warning: {unknown:.0%} of the validation split's tokens are unknown; lower data.min_freq, or check the "
+            "text's language and data.tokenizer": unknown > MANY_UNKNOWN,
+        }
+        for one, other in lookalikes(self.labels):
+            notes[f"warning: the classes {one!r} and {other!r} look alike; if they are one, write it in one way"] = True
+        return [
+            f"documents: {len(self.train):,} train, {len(self.val):,} val, {len(self.test):,} test; "
+            f"{len(self.vocabulary):,} words",
+            f"classes: {shown}{more}",
+            *(f"  {note}" for note, applies in notes.items() if applies),
+        ]
+
+    def probe_rows(self) -> Tensor:
+        lags = min(LAGS, int(self.val.lengths.max()))
+        return self.val[np.flatnonzero(self.val.lengths >= lags)[:STRETCHES].tolist()].ids[:, :lags]
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        config = self.config
+        sampler = BucketSampler(
+            self.train.lengths,
+            batch_size=config.batch_size,
+            max_tokens=config.max_tokens,
+            noise=config.padding_noise,
+            seed=self.seed,
+        )
+        return ResumableLoader(self.train, sampler, config.workers)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return evaluation_loader(self.val)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return evaluation_loader(self.test)
+
+
+def evaluation_loader(documents: Documents) -> DataLoader[Batch]:
+    """Return a loader in the order of the lengths, the same each time."""
+    return ResumableLoader(documents, BucketSampler(documents.lengths, batch_size=EVALUATION_BATCH))
+
+
+def corpus_of(config: ClassificationDataConfig) -> LabelledCorpus:
+    """Return the corpus that the settings ask for, its files on this machine."""
+    return find_corpus(
+        config.source,
+        Path(config.path) if config.path else None,
+        Path(config.folder),
+        hub=config.hub,
+        text_column=config.text_column,
+        label_column=config.label_column,
+        encoding=config.encoding,
+        labels=config.labels,
+    )
+
+
+def load_tokens(file: TextFile, config: ClassificationDataConfig) -> TokenizedCorpus:
+    """Return the tokens of a file, from the cache where its content has been tokenised before."""
+    path = Path(config.folder) / "cache" / cache_name(file.sha256(), config.tokenizer)
+    return cached(path, lambda: tokenize(read_rows(file), config.tokenizer))
+
+
+def build_vocabulary(corpus: TokenizedCorpus, rows: Rows, config: ClassificationDataConfig) -> Vocabulary:
+    """Count the words of `rows` alone: a word of the validation split only is as unknown as it will be in use."""
+    chosen = np.zeros(len(corpus), dtype=bool)
+    chosen[rows] = True
+    tokens = corpus.tokens[np.repeat(chosen, np.diff(corpus.offsets))]
+    counts = np.bincount(tokens, minlength=len(corpus.types)).tolist()
+    seen = {word: count for word, count in zip(corpus.types, counts, strict=True) if count}
+    return Vocabulary.build(seen, min_freq=config.min_freq, max_size=config.max_size)
+
+
+def encode(corpus: TokenizedCorpus, vocabulary: Vocabulary) -> npt.NDArray[np.int32]:
+    """Return the vocabulary's ids of all tokens, and one `<unk>` after them for the documents that have none."""
+    ids_of_types = np.array([*vocabulary.encode(corpus.types), UNKNOWN_ID], dtype=np.int32)
+    return ids_of_types[np.append(corpus.tokens, np.int32(len(corpus.types)))]
+
+
+def select(
+    corpus: TokenizedCorpus,
+    ids: npt.NDArray[np.int32],
+    rows: Rows,
+    labels: npt.NDArray[np.int64],
+    config: ClassificationDataConfig,
+) -> Documents:
+    """Return the documents `rows` of what `encode` gave, truncated to `max_length`."""
+    full = np.diff(corpus.offsets)[rows]
+    lengths = full if config.max_length is None else np.minimum(full, config.max_length)
+    starts = corpus.offsets[:-1][rows] + (full - lengths if config.truncate == "start" else 0)
+    return Documents(ids, np.where(full == 0, len(ids) - 1, starts), np.maximum(lengths, 1), labels[rows])
+
+
+def words(documents: Documents, row: int, vocabulary: Vocabulary) -> str:
+    """Return document `row` as its words, as the model sees it."""
+    return " ".join(vocabulary.decode(documents.document(row).tolist()))

@@ -1,0 +1,171 @@
+"""Checkpoints that a run is resumed from as if it had never stopped."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from unroll import checkpoint, durable
+from unroll.errors import Diverged, UserError
+from unroll.tasks.finite import all_finite
+from unroll.training import lightning_loops
+
+
+class DurableIO(TorchCheckpointIO):
+    """Writes checkpoints atomically into the target folder, and reads them as data only."""
+
+    def save_checkpoint(self, checkpoint_: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        checkpoint.save(checkpoint_, Path(path))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return checkpoint.load(Path(path))
+
+
+class Checkpointing(Callback):
+    """Keeps `best.ckpt` (by a validation metric), `last.ckpt` and the one before it, `previous.ckpt`, in a folder.
+
+    `last.ckpt` is saved where a batch begins, when all before it is done: the optimiser's step, and the validation if
+    there was one. So there is one kind of place to resume from, and nothing is done twice or left out. Besides what
+    Lightning keeps, the loader's place among it, a checkpoint holds the random state.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        monitor: str,
+        mode: str,
+        every_n_steps: int | None,
+        every_n_minutes: float | None,
+        extends: bool = False,
+    ) -> None:
+        """Save `last.ckpt` after each validation, at the end, and every so often.
+
+        Args:
+            folder: made when it is needed.
+            monitor: the name of the metric.
+            mode: "max" or "min", which is better.
+            every_n_steps: optimiser steps.
+            every_n_minutes: since the last time.
+            extends: whether a run that had finished is to be continued.
+        """
+        self.extends = extends
+        self.folder, self.monitor, self.mode = folder, monitor, mode
+        self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
+        self.best_metrics: dict[str, float] = {}  # the validation that `best.ckpt` was saved after
+        self._validated = self._finished = False
+        self._saved_step, self._saved_at = 0, time.monotonic()
+        self._position: dict[str, int] | None = None  # of the batch that begins
+        self._random: dict[str, Any] | None = None  # to be restored when training begins
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "last.ckpt"
+
+    @property
+    def previous(self) -> Path:
+        return self.folder / "previous.ckpt"
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
+        self._position = {"epoch": trainer.current_epoch, "batch": batch_idx}
+        if self._is_due(trainer.global_step):
+            self.save_last(trainer)
+
+    def _is_due(self, step: int) -> bool:
+        if self._validated:
+            return True
+        if step == self._saved_step:
+            return False
+        if self.every_n_steps and step % self.every_n_steps == 0:
+            return True
+        return self.every_n_minutes is not None and time.monotonic() - self._saved_at >= 60 * self.every_n_minutes
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._position = None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn == "test":
+            return
+        self._validated = True
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        if self._is_best(metrics):
+            self.best_metrics = metrics
+            _check(trainer)
+            trainer.save_checkpoint(self.best)
+
+    def _is_best(self, metrics: dict[str, float]) -> bool:
+        """A figure that is no number is never the best."""
+        value = metrics.get(self.monitor, math.nan)
+        if self.mode == "min":
+            return value < self.best_metrics.get(self.monitor, math.inf)
+        return value > self.best_metrics.get(self.monitor, -math.inf)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._finished = True
+        self.save_last(trainer)
+
+    def can_save(self) -> bool:
+        """Return whether this is where a batch begins, and no gradients are being accumulated."""
+        return self._position is not None
+
+    def save_last(self, trainer: Trainer) -> None:
+        """Write `last.ckpt` as the run stands now."""
+        self._validated, self._saved_step, self._saved_at = False, trainer.global_step, time.monotonic()
+        for logger in trainer.loggers:  # what was logged before must not be lost where the run is killed after
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.flush()
+                if not Path(logger.log_dir).is_dir():
+                    raise UserError(f"{logger.log_dir}: TensorBoard's folder is gone; what was logged there is lost")
+        _check(trainer)
+        durable.keep(self.last, self.previous)
+        trainer.save_checkpoint(self.last)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        checkpoint["random"] = {"cpu": torch.get_rng_state(), "cuda": cuda}
+        if self._position is not None:
+            lightning_loops.take_back(trainer, checkpoint["loops"], self._position)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._random, self._saved_step = checkpoint["random"], checkpoint["global_step"]
+        if self.extends:
+            lightning_loops.reopen(checkpoint["loops"])
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._saved_at, self._finished = time.monotonic(), False
+        if self._random is not None:
+            lightning_loops.begin_again(trainer)
+            torch.set_rng_state(self._random["cpu"])
+            if torch.cuda.is_available() and self._random["cuda"]:
+                torch.cuda.set_rng_state_all(self._random["cuda"])
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._finished and not self.extends:  # early, perhaps, which Lightning does not remember
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_metrics": self.best_metrics, "finished": self._finished}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_metrics, self._finished = state_dict["best_metrics"], state_dict["finished"]
+
+
+def _check(trainer: Trainer) -> None:
+    if not all_finite(trainer.lightning_module.parameters()):
+        raise Diverged(
+            f"training diverged: a weight is not finite after step {trainer.global_step}; lower optimizer.learning_rate"
+        )

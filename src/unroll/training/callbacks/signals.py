@@ -1,0 +1,72 @@
+"""An orderly stop on a signal."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from unroll.errors import Interrupted
+from unroll.training.callbacks.checkpointing import Checkpointing
+
+
+class StopOnSignal(Callback):
+    """On SIGINT or SIGTERM: finish the step, and the validation if one has begun, save `last.ckpt`, stop. A second
+    signal ends at once."""
+
+    def __init__(self, checkpoints: Checkpointing) -> None:
+        self.checkpoints = checkpoints
+        self._received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    # At these places, and not earlier, so that this comes after Lightning's own handlers, which exit without saving.
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._install()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._install()
+
+    def _install(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before.setdefault(number, signal.getsignal(number))
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._received = number
+        self._restore()
+
+    def _restore(self) -> None:
+        while self._before:
+            number, handler = self._before.popitem()
+            signal.signal(number, handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._received is not None and self.checkpoints.can_save():
+            self.checkpoints.save_last(trainer)
+            self._stop()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._restore()
+        self._stop()
+
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._stop()
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._restore()
+
+    def _stop(self) -> None:
+        if self._received is not None:
+            name = signal.Signals(self._received).name
+            saved = self.checkpoints.last
+            raise Interrupted(
+                f"stopped by {name}; the run is saved in {saved}; resume it with resume={saved.parent.parent}",
+                self._received,
+            )
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._restore()

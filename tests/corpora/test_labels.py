@@ -1,0 +1,62 @@
+"""Labels become classes, and names that look alike are noticed."""
+
+import pytest
+
+from unroll.corpora.labels import label_ids, lookalikes, number_labels
+from unroll.errors import DataError
+
+NAMES = ("negative", "positive")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "expected", "ids"),
+    [
+        ([1, 0, 1], NAMES, NAMES, [1, 0, 1]),
+        ([1, 0, 1], None, ("0", "1"), [1, 0, 1]),
+        ([10, 2, 7], None, ("2", "7", "10"), [2, 0, 1]),
+        ([1, 2, 1], NAMES, ("1", "2"), [0, 1, 0]),
+        (["good", "bad"], NAMES, ("bad", "good"), [1, 0]),
+        (["good", "bad"], None, ("bad", "good"), [1, 0]),
+        (["positive", "negative"], ("positive", "negative"), ("positive", "negative"), [0, 1]),
+        (["true", "false"], NAMES, ("false", "true"), [1, 0]),
+        ([0, 2], ("a", "b", "c"), ("a", "b", "c"), [0, 2]),
+        (["1", "02"], None, ("02", "1"), [1, 0]),
+    ],
+)
+def test_names_are_used_where_all_labels_fit_them(
+    labels: list[int | str], names: tuple[str, ...] | None, expected: tuple[str, ...], ids: list[int]
+) -> None:
+    found, numbers = number_labels(labels, names, "t.csv")
+    assert (found, numbers.tolist()) == (expected, ids)
+    assert label_ids(labels, found, "t.csv").tolist() == ids
+
+
+def test_one_class_is_refused() -> None:
+    with pytest.raises(DataError, match=r"^t\.csv: every row has the label 'good'; a classifier needs two classes"):
+        number_labels(["good", "good"], NAMES, "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("names", "pairs"),
+    [
+        (["negative", "positive"], []),
+        (["1", "2", "10"], []),
+        (["A", "B", "B-", "C++", "C#"], []),
+        (["Positive", "positive", "negative"], [("Positive", "positive")]),
+        ([" positive", "positive"], [(" positive", "positive")]),
+        (["very good", "very  good", "verygood"], [("very good", "very  good"), ("very good", "verygood")]),
+        (["sci-fi", "sci_fi", "sci fi"], [("sci-fi", "sci_fi"), ("sci-fi", "sci fi")]),
+        (["1", "1.0"], [("1", "1.0")]),
+        (["01", "1", "2"], [("01", "1")]),
+        (["999999999999999998", "999999999999999999"], []),
+        (["１", "1"], [("１", "1")]),
+        (["ＰＯＳ", "pos"], [("ＰＯＳ", "pos")]),
+        (["straße", "STRASSE"], [("straße", "STRASSE")]),
+        (["cafe\u0301", "caf\u00e9"], [("cafe\u0301", "caf\u00e9")]),
+        (["0", "1", "negative", "positive"], [("0", "negative")]),
+        (["1", "1.0", "one"], [("1", "1.0"), ("1", "one")]),
+        (["nan", "inf", "e"], []),
+    ],
+)
+def test_lookalikes(names: list[str], pairs: list[tuple[str, str]]) -> None:
+    assert lookalikes(names) == pairs
