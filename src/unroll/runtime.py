@@ -57,13 +57,13 @@ def has_room_for(threads: int) -> bool:
     """Return whether so many threads have cores of their own beside what other processes compute now, as far as Linux
     tells."""
     running = []
-    for _ in range(5):
+    for _ in range(9):
         try:
             running.append(int(_LOAD.read_text().split()[3].partition("/")[0]))
         except (OSError, ValueError, IndexError):
             return True
         time.sleep(0.005)
-    return sorted(running)[2] - 1 + threads <= (os.cpu_count() or 1)  # this process is one of those that run
+    return sorted(running)[4] - 1 + threads <= (os.cpu_count() or 1)  # this process is one of those that run
 
 
 def threads_sleep_soon() -> bool:
