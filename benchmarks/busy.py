@@ -63,7 +63,7 @@ def busy(recipes: dict[str, Settings], steps: int, rounds: int) -> Table:
         f"default recipes, {steps} steps a run, medians of {rounds} rounds; the busy process is a Python loop; the "
         f"fair share of {usable_cores()} cores is {fair:.2f} of the speed alone"
     )
-    bars = Bars("tokens/s, training", {"alone": "alone", "beside": "beside a busy process"})
+    bars = Bars("speed beside a busy process, of the fair share", {"of_fair": "of the fair share"})
     return Table("busy", caption, columns, rows, bars=(bars,))
 
 

@@ -29,7 +29,7 @@ def configure(threads: int | None = None, full_windows: bool = False) -> None:
     - OpenMP: idle threads sleep soon, so that the workers of `encoders/parallel.py` get their cores. This counts only
       before torch is loaded; without it documents are not split over the cores. With `full_windows`, as in language
       modelling, threads that meet at every step are 1.07 times as fast if they spin; but beside a busy process they
-      sleep at once, and are 1.7 times as fast.
+      sleep at once, and are 1.5 to 1.8 times as fast.
     - glibc keeps freed memory. By itself it gives tensors back to the system and asks for them anew each step, which
       takes a page fault for every 4 KiB: a sixth of a step's time.
     - oneDNN compiles an LSTM's kernels for each shape that it meets, in a millisecond each. It keeps 256 of them, those
