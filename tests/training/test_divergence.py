@@ -95,7 +95,7 @@ def test_a_gradient_that_is_not_finite(
     spoil(monkeypatch, change)
     message = diverge(request.getfixturevalue(task))
     assert f"step {AT} (epoch 1, batch {AT}): the gradient's norm is" in message
-    assert "by that of encoder.weight_hh_l0;" in message
+    assert "because of encoder.weight_hh_l0;" in message
 
 
 def test_an_encoder_that_explodes_is_named(novel: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ class TaskModule(LightningModule):
         norm = torch.nn.utils.get_total_norm(gradients)
         if not math.isfinite(norm.item()):
             of = not_finite_gradients(self.model.named_parameters())
-            raise self._diverged(f"the gradient's norm is {norm.item()}, by that of {of}")
+            raise self._diverged(f"the gradient's norm is {norm.item()}, because of {of}")
         self.gradient = {"gradient_norm": norm}
         if gradient_clip_val and gradient_clip_algorithm == "value":
             largest = torch.nn.utils.get_total_norm(gradients, norm_type=torch.inf)
