@@ -24,7 +24,8 @@ _ALL, _AT_LEAST = 2**30, 2**26
 
 
 def configure(threads: int | None = None, full_windows: bool = False) -> None:
-    """Prepare this process for training, and load torch. What the environment says already stays.
+    """Prepare this process for training, and load torch. What the environment says already stays. Without this, reviews
+    train at 0.6 to 0.8 of the speed, and the novel at 0.85 (measured on two cores).
 
     - OpenMP: idle threads sleep soon, so that the workers of `encoders/parallel.py` get their cores. This counts only
       before torch is loaded; without it documents are not split over the cores. With `full_windows`, as in language
