@@ -35,7 +35,8 @@ def compose(folder: Path, settings: list[str]) -> Any:
             values = hydra.compose("train", settings)
     except Exception as error:  # of a damaged file Hydra may raise anything
         raise as_config_error(error) from error
-    return from_dict(OmegaConf.to_container(values))  # type: ignore[arg-type]
+    plain: Any = OmegaConf.to_container(values)
+    return from_dict(plain)
 
 
 def as_config_error(error: Exception) -> ConfigError:
