@@ -1,6 +1,7 @@
-"""Measure: `python -m benchmarks TABLE` compares ways of doing the same, in turns.
+"""Measure: `python -m benchmarks TABLE` compares different ways to do the same work, in turns.
 
-Each table is printed, and kept as JSON, as Markdown and as a picture of bars in `--out`.
+It prints the table, and writes it to the folder `--out` as JSON, as Markdown and as a picture. The textbook is Raschka,
+Liu & Mirjalili, *Machine Learning with PyTorch and Scikit-Learn* (2022), chapter 15.
 """
 
 from __future__ import annotations
@@ -10,57 +11,56 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from benchmarks.request import Request, read, read_novel, read_reviews
+from benchmarks.request import Request, Settings, read
 from unroll import cli, runtime
 from unroll.errors import ConfigError
 from unroll.tasks.spec import TASKS
 
 TEXTBOOK = {"imdb": "experiment=textbook_imdb", "mysterious_island": "experiment=textbook_charlm"}
 
-# The tables import torch, whose threads are set before that.
+# A table imports torch, after `prepared` has set up the process for it.
 if TYPE_CHECKING:
     from benchmarks.table import Table
-    from unroll.config import Config
-
-AnyConfig = TypeVar("AnyConfig", bound="Config")
 
 
 def imdb(request: Request) -> Table:
-    """training of the textbook's sentiment model (steps: batches a turn)"""
+    """training the textbook's sentiment model (steps: batches per turn)"""
+    config = prepared(request.reviews())
     from benchmarks.training import training
 
-    return training(prepared(read_reviews(request.reviews())), request.steps or 40, request.rounds)
+    return training(config, request.steps or 40, request.rounds)
 
 
 def charlm(request: Request) -> Table:
-    """training of the textbook's language model (steps: batches a turn)"""
-    config = prepared(read(request.charlm()))
+    """training the textbook's language model (steps: batches per turn)"""
+    config = prepared(request.charlm())
     from benchmarks.training import training
 
     return training(config, request.steps or 30, request.rounds)
 
 
 def encoders(request: Request) -> Table:
-    """packed against padded, every cell, direction and size (steps: of a row)"""
+    """packed against padded, for every cell, direction and size (steps: of a row)"""
+    config = prepared(request.reviews())
     from benchmarks.encoders import encoders
 
-    return encoders(prepared(read_reviews(request.reviews())), request.steps or 64, request.rounds)
+    return encoders(config, request.steps or 64, request.rounds)
 
 
 def inference(request: Request) -> Table:
-    """labelling and writing, against the textbook's ways (steps: texts a turn)"""
-    reviews, novel = prepared(read_reviews(request.reviews())), read_novel(request.novel())
+    """labelling and writing texts, against the textbook's code (steps: texts per turn)"""
+    reviews = prepared(request.reviews())
     from benchmarks.inference import inference
 
-    return inference(reviews, novel, request.steps or 50, request.rounds)
+    return inference(reviews, read(request.novel()), request.steps or 50, request.rounds)
 
 
 def startup(request: Request) -> Table:
-    """imports, from the command to the first step, tokenising"""
+    """imports, the time from the command to the first step, tokenising"""
     from benchmarks.startup import startup
 
     return startup(request.reviews("task=imdb"), request.novel("task=mysterious_island"), request.rounds)
@@ -68,14 +68,15 @@ def startup(request: Request) -> Table:
 
 def scaling(request: Request) -> Table:
     """time and memory against length, rows, layers, corpus (steps: of the longest rows)"""
+    config = prepared(request.reviews())
     from benchmarks.scaling import scaling
 
-    return scaling(prepared(read_reviews(request.reviews())), request.steps or 8192, request.rounds)
+    return scaling(config, request.steps or 8192, request.rounds)
 
 
 def overhead(request: Request) -> Table:
-    """what diagnostics, saving and the loader take of a run's time (steps: of the run)"""
-    config = prepared(read(request.default()))
+    """the share of a run's time in diagnostics, saving and the loader (steps: of the run)"""
+    config = prepared(request.default())
     from benchmarks.overhead import overhead
 
     return overhead(config, request.steps)
@@ -90,9 +91,9 @@ def busy(request: Request) -> Table:
 
 
 def time_to_quality(request: Request) -> Table:
-    """seconds until as good as the textbook's recipe ends (steps: of the textbook's); long"""
+    """seconds until as good as the textbook's final model (steps: of the textbook's run); long"""
     settings = request.default()
-    ours = prepared(read(settings))
+    ours = prepared(settings)
     same = [setting for setting in settings if setting.startswith(("data.", "trainer.accelerator="))]
     textbook = read([TEXTBOOK[ours.task], *same])
     from benchmarks.quality import time_to_quality
@@ -113,8 +114,9 @@ TABLES: dict[str, Callable[[Request], Table]] = {
 }
 
 
-def prepared(config: AnyConfig) -> AnyConfig:
-    """Set up the process for the task, and return the config."""
+def prepared(settings: Settings) -> Any:
+    """Set up the process for the task of the settings, and return its config."""
+    config = read(settings)
     runtime.configure(config.threads, full_windows=TASKS[config.kind].full_windows)
     return config
 
@@ -123,20 +125,20 @@ def main() -> None:
     explained = "\n".join(f"  {name:<16} {table.__doc__}" for name, table in TABLES.items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Print, and draw, medians of measurements taken in turns.",
+        description="Measure different ways to do the same work, in turns, and print and draw the medians.",
         epilog=f"tables:\n{explained}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("table", choices=TABLES, metavar="TABLE", help=", ".join(TABLES))
-    parser.add_argument("--steps", type=positive, help="how much each way does in a turn")
-    parser.add_argument("--rounds", type=positive, default=5, help="turns that are counted (default: 5)")
+    parser.add_argument("--steps", type=positive, help="the work of each way in a turn; see the table")
+    parser.add_argument("--rounds", type=positive, default=5, help="turns to take the median of (default: 5)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
-    parser.add_argument("--novel", type=Path, metavar="FILE", help="the novel, where a table reads both it and reviews")
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="a folder for the files of the table")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a row")
+    parser.add_argument("--novel", type=Path, metavar="FILE", help="the novel, for a table that also reads reviews")
     parser.add_argument(
-        "settings", nargs="*", metavar="key=value", help="settings as for train.py, such as data.path=…"
+        "--out", type=Path, default=Path("runs/benchmarks"), help="folder for the table's files (default: %(default)s)"
     )
+    parser.add_argument("--json", action="store_true", help="print each row as a JSON object")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings of train.py, such as data.path=…")
     arguments = parser.parse_intermixed_args()
     request = Request(arguments.steps, arguments.rounds, arguments.device, arguments.settings, arguments.novel)
     if request.device == "cuda":
@@ -144,11 +146,11 @@ def main() -> None:
     table = TABLES[arguments.table](request)
     if request.stands_in:
         table = dataclasses.replace(table, caption=f"{table.caption}; film reviews stand in for the novel")
-    # A pipe or a file has no width of its own, and folds nothing.
+    # A pipe or a file has no width of its own: use one at which no line is folded.
     table.show(Console(width=None if sys.stdout.isatty() else 160), arguments.json)
     picture = table.save(arguments.out)
     if not arguments.json:
-        print(f"{picture}, {picture.with_suffix('.json')} and {picture.with_suffix('.md')} hold the same")
+        print(f"also written to {picture}, {picture.with_suffix('.json')} and {picture.with_suffix('.md')}")
 
 
 def positive(text: str) -> int:

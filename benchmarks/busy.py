@@ -1,4 +1,4 @@
-"""Training on a machine that others use: beside one process that keeps a core busy."""
+"""Training beside another process that keeps one core busy."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ while os.getppid() == parent:
 
 
 def busy(recipes: dict[str, Settings], steps: int, rounds: int) -> Table:
-    """Compare the speed of training alone and beside one busy process, each run in a process of its own.
+    """Compare the speed of training alone and beside a busy process. Each run is a process of its own.
 
     Args:
         recipes: settings of the runs, by the name of the task.
-        steps: of each run; only training is measured, without validation.
-        rounds: turns that are counted.
+        steps: steps of each run; there is no validation.
+        rounds: turns to take the median of.
 
     Returns:
-        A row for each recipe: tokens/s alone and beside the busy process, the ratio of these, and its ratio to the fair
-        share. One process more on c cores that are all in use leaves c / (c + 1) of them.
+        A row for each recipe: tokens/s alone and beside the busy process, their ratio, and this ratio divided by the
+        fair share. On c cores that are all in use, one more process leaves the others c / (c + 1).
     """
     ways: dict[str, Way] = {}
     for task, settings in recipes.items():

@@ -1,4 +1,4 @@
-"""Packed against padded: every cell, direction and size, over rows of one length and of reviews' lengths."""
+"""The backends `packed` and `padded`, for every cell, direction and size, on rows of equal and of real lengths."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from benchmarks.memory import peak_memory
-from benchmarks.runs import device_of, load_reviews
+from benchmarks.runs import device_of
 from benchmarks.table import Bars, Column, Row, Table
 from benchmarks.turns import now, ratio, take_turns
 from unroll.config import ClassificationConfig
 from unroll.encoders import RecurrentEncoder
 from unroll.tasks.classification_data import ClassificationData
+from unroll.tasks.spec import load_data
 from unroll.training.run import quiet
 
 CELLS, DIRECTIONS, HIDDEN = ("rnn_tanh", "rnn_relu", "gru", "lstm"), (1, 2), (64, 256, 512)
@@ -24,21 +25,21 @@ ROWS, FEATURES = 16, 64
 
 
 def encoders(config: ClassificationConfig, steps: int, rounds: int) -> Table:
-    """Compare the backends of the encoder, forward and backward, in float32.
+    """Compare the encoder's backends, forward and backward, in float32.
 
     Args:
-        config: of the data whose lengths are the real ones.
-        steps: of the rows, on average.
-        rounds: turns that are counted.
+        config: the settings of the data with the real lengths.
+        steps: mean steps of the rows.
+        rounds: turns to take the median of.
 
     Returns:
-        A row for each case: milliseconds and peak memory by either backend, which of them `auto` takes, and how the
-        time of that compares with the better one's.
+        A row for each case: milliseconds and peak memory of each backend, the backend that `auto` takes, and its time
+        as a multiple of the better one's.
     """
     quiet()
     device = device_of(config)
     rows: list[Row] = []
-    for lengths_are, lengths in _lengths(load_reviews(config), steps).items():
+    for lengths_are, lengths in _lengths(load_data(config), steps).items():
         for hidden, cell, directions in itertools.product(HIDDEN, CELLS, DIRECTIONS):
             x = torch.randn(ROWS, int(lengths.max()), FEATURES, device=device).requires_grad_()
             encoder = RecurrentEncoder(cell, FEATURES, hidden, bidirectional=directions == 2).to(device)

@@ -1,4 +1,4 @@
-"""Trained models in use: texts labelled, and texts written, against the textbook's ways."""
+"""Models in use: labelling and writing texts, against the textbook's code (Raschka, Liu & Mirjalili 2022, ch. 15)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from benchmarks.runs import device_of, load_novel, load_reviews
+from benchmarks.runs import device_of
 from benchmarks.table import Bars, Column, Row, Table
 from benchmarks.turns import Figures, Way, plain_loops, ratio, take_turns
 from unroll.config import ClassificationConfig, LanguageModelingConfig
@@ -17,23 +17,25 @@ from unroll.inference.classify import LoadedClassifier
 from unroll.inference.generate import LoadedLanguageModel
 from unroll.models.classifier import build_classifier
 from unroll.models.language_model import build_language_model
-from unroll.tasks.classification_data import words
+from unroll.tasks.classification_data import ClassificationData, words
+from unroll.tasks.language_modeling_data import LanguageModelingData
+from unroll.tasks.spec import load_data
 from unroll.training.run import quiet
 
-STREAMS = (1, 8, 64)  # texts that are written at once, of as many as the last
-MANY = 32  # times as many texts as are labelled one by one are labelled together
+STREAMS = (1, 8, 64)  # texts that are written at once; each way writes as many texts as the last number
+MANY = 32  # for each text that is labelled by itself, this many are labelled together
 
 
 def inference(
     classifier: ClassificationConfig, language_model: LanguageModelingConfig, steps: int, rounds: int
 ) -> Table:
-    """Compare ways of labelling reviews, and of writing, by the textbook's models, untrained.
+    """Compare ways to label reviews and ways to write text, with the textbook's models, untrained.
 
     Args:
-        classifier: that of `experiment=textbook_imdb`.
-        language_model: that of `experiment=textbook_charlm`.
+        classifier: the config of `experiment=textbook_imdb`.
+        language_model: the config of `experiment=textbook_charlm`.
         steps: texts that are labelled one by one in a round; ten times as many characters are written.
-        rounds: turns that are counted.
+        rounds: turns to take the median of.
     """
     quiet()
     rows = [
@@ -68,8 +70,8 @@ def _rows(what: str, unit: str, figures: Figures) -> list[Row]:
 
 
 def predicting(config: ClassificationConfig, texts: int, rounds: int) -> Figures:
-    """Measure texts/s: one by one, packed, in plain torch; one by one, batched, and from a file, by this package."""
-    data = load_reviews(config)
+    """Measure texts/s: in plain torch one by one, packed; by this package one by one, as a list, and from a file."""
+    data: ClassificationData = load_data(config)
     network = build_classifier(config, len(data.vocabulary), len(data.labels)).to(device_of(config)).eval()
     model = LoadedClassifier(network, data.vocabulary, data.labels, config, {})
     reviews = [words(data.val, row, data.vocabulary) for row in range(len(data.val))]
@@ -108,9 +110,9 @@ def predicting(config: ClassificationConfig, texts: int, rounds: int) -> Figures
 
 
 def writing(config: LanguageModelingConfig, length: int, rounds: int) -> Figures:
-    """Measure characters/s of texts of `length` characters: one by the textbook's loop; by this package as many as make
-    a time that can be measured, so many at once."""
-    data = load_novel(config)
+    """Measure characters/s of texts of `length` characters: one text by the textbook's loop, and by this package the
+    last number of `STREAMS`, some of them at once."""
+    data: LanguageModelingData = load_data(config)
     network = build_language_model(config, len(data.vocabulary)).eval()
     model = LoadedLanguageModel(network, data.vocabulary, data.opening, config, {})
 

@@ -1,7 +1,7 @@
 """Loops in plain torch, in a process of their own with torch's own settings.
 
-`python -m benchmarks.loops` reads from standard input the config of a run (JSON, one line), then lines `WAY TURN
-STEPS`; to each of them it answers with the figure of that way.
+`python -m benchmarks.loops` reads the config of a run from standard input (JSON, one line), then lines `WAY TURN
+STEPS`. It answers each line with what it measured for that way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from unroll.tasks.spec import from_dict
 
 
 def make_ways(config: AnyConfig) -> dict[str, Callable[[int, int], float]]:
-    """Return the plain loops of a task: functions of (turn, steps) that return what is measured."""
+    """Return the plain loops of a task: functions (turn, steps) -> the measured figure."""
     if isinstance(config, ClassificationConfig):
         return plain_classifier.make_ways(config)
     return plain_language_model.make_ways(config)

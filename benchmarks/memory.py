@@ -1,4 +1,4 @@
-"""The most memory that a piece of work held, beyond what was held before it."""
+"""The peak memory of a piece of work, beyond the memory in use before it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
-    """Do the work, and return the bytes; None where the system does not tell. On Linux they are the process's, on CUDA
-    the device's."""
+    """Do the work, and return its peak memory in bytes: of the device on CUDA, else of the process; None if the system
+    does not tell."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -22,8 +22,8 @@ def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # gives back what lies free, so that the work has to ask for it
-        _CLEAR.write_text("5")  # forgets the peak (man 5 proc)
+        ctypes.CDLL(None).malloc_trim(0)  # returns free memory to the system, so that the work has to ask for it
+        _CLEAR.write_text("5")  # resets the peak (man 5 proc)
         before = _resident("VmRSS")
     except (OSError, AttributeError):  # no Linux, no glibc, or no permission
         work()

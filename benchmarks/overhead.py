@@ -1,4 +1,4 @@
-"""What diagnostics, saving and the loader take of a run's time, by the clock of Lightning's profiler."""
+"""The share of a run's time in diagnostics, saving and the loader, by Lightning's profiler."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from benchmarks.table import Bars, Column, Row, Table
 from unroll.tasks.spec import load_data
 from unroll.training.run import quiet
 
-# What the profiler calls the places where each spends its time.
+# The profiler's names for the places of each part.
 _PARTS = {
     "diagnostics": ("[Callback]Recurrence.", "[LightningModule]"),
     "saving": ("[Callback]Checkpointing.",),
     "loader": ("[_TrainingEpochLoop].train_dataloader_next",),
 }
-_OF_THE_MODULE = ".on_before_backward"  # the check for a loss that is not finite; its other hooks are the training
+_OF_THE_MODULE = ".on_before_backward"  # checks that the loss is finite; the module's other hooks are training itself
 
 
 def overhead(config: AnyConfig, steps: int | None) -> Table:
-    """Train once, validation included, and take the time.
+    """Train once, with validation, and measure.
 
     Args:
-        config: of the run.
-        steps: of the run, if not all that it has.
+        config: the config of the run.
+        steps: the steps of the run; None means all of the config's.
 
     Returns:
-        A row for each hook of the diagnostics, of saving, and of the loader: `part`, the `hook`, its `calls`,
-        `milliseconds` each, and their `share` of the run's seconds; and after them one for each part together. Saving
-        and the loader count whole, not only what makes them durable and resumable.
+        A row for each hook of diagnostics, saving and the loader: `part`, `hook`, `calls`, `milliseconds` per call, and
+        `share` of the run's seconds; then a row for the sum of each part. All of saving and of the loader counts, not
+        only what makes them durable and resumable.
     """
     quiet()
     trainer = dataclasses.replace(config.trainer, profiler="simple", max_steps=steps or config.trainer.max_steps)

@@ -1,4 +1,4 @@
-"""The textbook's sentiment model, its training and its use in plain torch."""
+"""The textbook's sentiment model (Raschka, Liu & Mirjalili 2022, chapter 15), trained and used in plain torch."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from benchmarks.runs import device_of, load_reviews
+from benchmarks.runs import device_of
 from benchmarks.turns import now
 from unroll.batching.documents import Batch, Documents
 from unroll.config import ClassificationConfig
 from unroll.tasks.classification_data import ClassificationData, words
+from unroll.tasks.spec import load_data
 from unroll.text.tokenizers import get_tokenizer
 from unroll.training.run import resolve_precision
 
 
 class TextbookClassifier(nn.Module):
-    """The model as a textbook writes it: torch's modules, a PackedSequence, the last state."""
+    """The textbook's model: torch's modules, a PackedSequence, the last state."""
 
     def __init__(self, vocabulary_size: int, num_classes: int) -> None:
         super().__init__()
@@ -47,9 +48,9 @@ class PaddedClassifier(TextbookClassifier):
 
 
 def make_ways(config: ClassificationConfig) -> dict[str, Callable[[int, int], float]]:
-    """Return functions of (turn, steps): `textbook` and `plain` train for so many steps and return their tokens/s,
-    `one_by_one` labels so many texts and returns texts/s."""
-    data = load_reviews(config)
+    """Return functions of (turn, steps): `textbook` and `plain` train for `steps` batches and return tokens/s,
+    `one_by_one` labels `steps` texts and returns texts/s."""
+    data: ClassificationData = load_data(config)
     sizes, device = (len(data.vocabulary), len(data.labels)), device_of(config)
     torch.manual_seed(0)
     textbook, padded = TextbookClassifier(*sizes).to(device), PaddedClassifier(*sizes).to(device)
@@ -62,13 +63,13 @@ def make_ways(config: ClassificationConfig) -> dict[str, Callable[[int, int], fl
 
 
 def shuffled(documents: int, turn: int, size: int = 32) -> Iterator[list[int]]:
-    """The textbook's batches of an epoch."""
+    """Return the textbook's batches of an epoch."""
     order = np.random.default_rng(turn).permutation(documents)
     return iter([order[i : i + size].tolist() for i in range(0, documents, size)])
 
 
 def _bucketed(data: ClassificationData) -> Iterator[list[int]]:
-    """This package's batches: of like length."""
+    """Yield this package's batches, of documents of similar length."""
     yield from data.train_dataloader().sampler
 
 
@@ -100,7 +101,7 @@ def _training(
 
 
 def _labelling(model: nn.Module, data: ClassificationData, device: torch.device) -> Callable[[int, int], float]:
-    """One text a call, packed, as a textbook's `predict(text)` does it."""
+    """One text per call, packed, as the textbook labels a text."""
     tokenize = get_tokenizer(data.config.tokenizer)
     texts = [words(data.val, row, data.vocabulary) for row in range(len(data.val))]
 
@@ -119,9 +120,9 @@ def _labelling(model: nn.Module, data: ClassificationData, device: torch.device)
 
 
 def accuracies(config: ClassificationConfig, data: ClassificationData, epochs: int) -> Iterator[float]:
-    """Train as the textbook does and yield the validation accuracy after each epoch.
+    """Train as the textbook does, and yield the validation accuracy after each epoch.
 
-    Computed by the padded kernel, which does the same sums (the tests compare them) in a fraction of the time: the
+    This uses the padded kernel, which computes the same (the tests compare them) in a fraction of the time. The
     textbook's seconds are measured with its own loop.
     """
     torch.manual_seed(config.seed)

@@ -1,4 +1,5 @@
-"""The textbook's character-level language model, its training and its sampling in plain torch."""
+"""The textbook's character-level language model (Raschka, Liu & Mirjalili 2022, chapter 15), trained and sampled in
+plain torch."""
 
 from __future__ import annotations
 
@@ -11,17 +12,18 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 from torch.nn import functional as F
 
-from benchmarks.runs import device_of, load_novel
+from benchmarks.runs import device_of
 from benchmarks.turns import now
 from unroll.config import LanguageModelingConfig
 from unroll.tasks.language_modeling_data import LanguageModelingData
+from unroll.tasks.spec import load_data
 from unroll.training.run import resolve_precision
 
 SCALE = 1.0  # of the logits, in the textbook's sampler
 
 
 class TextbookLanguageModel(nn.Module):
-    """The model as a textbook writes it: torch's modules, one character a call."""
+    """The textbook's model: torch's modules, one character per call."""
 
     def __init__(self, vocabulary_size: int, embedding_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -36,20 +38,21 @@ class TextbookLanguageModel(nn.Module):
         return self.out(output).reshape(output.size(0), -1), h, c
 
     def window(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The same for a window of characters (rows, time) in one call: logits (rows, time, vocabulary)."""
+        """Read a window of characters (rows, time) in one call; the logits are (rows, time, vocabulary)."""
         output, state = self.lstm(self.embedding(x), state)
         return self.out(output), state
 
     def zeros(self, rows: int) -> tuple[Tensor, Tensor]:
-        """The state that a text begins with."""
+        """Return the state at the beginning of a text."""
         zeros = torch.zeros(1, rows, self.hidden_size, device=self.out.weight.device)
         return zeros, zeros
 
 
 def make_ways(config: LanguageModelingConfig) -> dict[str, Callable[[int, int], float]]:
-    """Return functions of (turn, steps): `textbook` and `plain` train for so many steps, `sampler` writes so many
-    characters; they return characters/s."""
-    data, device = load_novel(config), device_of(config)
+    """Return functions of (turn, steps) that return characters/s: `textbook` and `plain` train for `steps` batches,
+    `sampler` writes `steps` characters."""
+    data: LanguageModelingData = load_data(config)
+    device = device_of(config)
     autocast = resolve_precision(config.trainer.precision) == "bf16-mixed"
     return {
         "textbook": _textbook(_model(config, data), data, config, device),
@@ -66,7 +69,7 @@ def _model(config: LanguageModelingConfig, data: LanguageModelingData) -> Textbo
 
 
 def _windows(data: LanguageModelingData, config: LanguageModelingConfig) -> Iterator[Tensor]:
-    """The textbook's batches: windows and the character after each, (rows, window + 1), shuffled, without an end."""
+    """Yield the textbook's batches without end: shuffled windows, each with its next character (rows, window + 1)."""
     window, rows = config.tbptt.window, config.data.batch_size
     chunks = torch.from_numpy(data.train).long().unfold(0, window + 1, window)
     while True:
@@ -77,7 +80,7 @@ def _windows(data: LanguageModelingData, config: LanguageModelingConfig) -> Iter
 def _textbook(
     model: TextbookLanguageModel, data: LanguageModelingData, config: LanguageModelingConfig, device: torch.device
 ) -> Callable[[int, int], float]:
-    """Windows from anywhere in the text, shuffled, each from a zero state; one call a character; dense Adam."""
+    """Shuffled windows of the text, each from a zero state; one call per character; Adam."""
     optimizer = torch.optim.Adam(model.parameters(), lr=config.optimizer.learning_rate)
     window, rows, windows = config.tbptt.window, config.data.batch_size, _windows(data, config)
 
@@ -105,7 +108,7 @@ def _plain(
     device: torch.device,
     autocast: bool,
 ) -> Callable[[int, int], float]:
-    """The same batches as this package's: lanes, one call a window, the state carried; fused Adam, bf16."""
+    """This package's batches: lanes, one call per window, the state carried; fused Adam, bf16."""
     optimizer = torch.optim.Adam(model.parameters(), lr=config.optimizer.learning_rate, fused=True)
     batches = cycle(data.train_dataloader())
 
@@ -130,7 +133,7 @@ def _plain(
 def _sampler(
     model: TextbookLanguageModel, characters: Sequence[str], device: torch.device
 ) -> Callable[[int, int], float]:
-    """One call a character, gradients tracked, as a textbook's sampling loop does it."""
+    """One call per character, with gradients tracked, as in the textbook's sampling loop."""
 
     def write(turn: int, steps: int) -> float:
         torch.manual_seed(turn)
@@ -149,10 +152,10 @@ def _sampler(
 def bits_per_character(
     config: LanguageModelingConfig, data: LanguageModelingData, steps: int, every: int
 ) -> Iterator[tuple[int, float]]:
-    """Train as the textbook does, and yield (step, bits per character of the validation part) every so many steps.
+    """Train as the textbook does, and yield (step, bits per character of the validation split) every `every` steps.
 
-    Computed by one call a window, which does the same sums (the tests compare them) in less time: the textbook's
-    seconds are measured with its own loop. The validation part is read as one stream, its state carried.
+    One call reads a window, which computes the same (the tests compare them) in less time. The textbook's seconds are
+    measured with its own loop. The validation split is one stream; its state is carried.
     """
     model, device, windows = _model(config, data), device_of(config), _windows(data, config)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.optimizer.learning_rate)

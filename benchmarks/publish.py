@@ -1,11 +1,10 @@
 """Put measured tables into the docs: `python -m benchmarks.publish [FOLDER]`, the folder that `--out` named.
 
-Each table's JSON goes to docs/figures/, its picture to docs/pictures/. Where docs/performance.md or README.md says
+Each table's JSON goes to docs/figures/ and its picture to docs/pictures/. In docs/performance.md and README.md the
+table is written between these two lines:
 
     <!-- table: NAME -->
     <!-- end of table -->
-
-the table is written between these two lines.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ _MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->\n)", f
 
 
 def publish(folder: Path, root: Path = ROOT) -> None:
-    """Copy the tables of a folder to the docs of a repository, and write them into the pages that show them.
+    """Copy the tables of a folder to a repository's docs, and write them into the pages that show them.
 
     Raises:
-        UserError: the folder holds no table, or a page shows one that was never published.
+        UserError: the folder has no table, or a page shows a table that was never published.
     """
     tables = sorted(folder.glob("*.json"))
     if not tables:
@@ -43,7 +42,7 @@ def publish(folder: Path, root: Path = ROOT) -> None:
 
 
 def fill(page: str, figures: Path) -> str:
-    """Return a page's text, with the tables of a folder between its marks.
+    """Return a page's text with the tables of a folder between its marks.
 
     Raises:
         UserError: a marked table is not in the folder.

@@ -1,4 +1,7 @@
-"""Seconds until a model is as good as the textbook's recipe leaves it: the textbook's against the default recipe's."""
+"""Seconds of training until a model is as good as the textbook's final model, by the textbook's and the default recipe.
+
+The textbook is Raschka, Liu & Mirjalili 2022, chapter 15.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +28,12 @@ from unroll.tasks.spec import load_data
 from unroll.training.callbacks.tensorboard import Throughput
 from unroll.training.run import quiet
 
-VALIDATIONS = 4  # an epoch of the default recipe
-SPEED_STEPS = 40  # batches of the textbook's loop that its speed is taken from in a turn
+VALIDATIONS = 4  # in an epoch of the default recipe
+SPEED_STEPS = 40  # batches in a turn, to measure the speed of the textbook's loop
 
 
 class Until(Callback):
-    """Ends a training as soon as a validation figure is good enough."""
+    """Ends training as soon as the validation figure is good enough."""
 
     def __init__(self, target: float, console: Console) -> None:
         self.target, self.console = target, console
@@ -50,20 +53,20 @@ class Until(Callback):
 
 
 def time_to_quality(textbook: AnyConfig, ours: AnyConfig, steps: int | None, rounds: int) -> Table:
-    """Train by both recipes, and compare the seconds of training that they need; validation is not counted.
+    """Train by both recipes, and compare their seconds of training, without validation.
 
     Args:
-        textbook: of `experiment=textbook_imdb` or `experiment=textbook_charlm`.
-        ours: the default recipe of the same task.
-        steps: of the textbook's recipe, if not all of them.
-        rounds: turns in which the speed of the textbook's loop is measured, before the default recipe and after it.
+        textbook: the config of `experiment=textbook_imdb` or `experiment=textbook_charlm`.
+        ours: the config of the default recipe of the same task.
+        steps: steps of the textbook's recipe; None means all.
+        rounds: turns in which the speed of the textbook's loop is measured, both before and after the default recipe.
 
     Returns:
-        A row for each recipe: the figure that counts, and its seconds; and their ratio. The textbook's seconds are its
-        tokens by the speed of its own loop. A recipe that never gets there has no seconds.
+        A row for each recipe: the validation figure, the seconds, and the ratio of the seconds. The textbook's seconds
+        are its tokens divided by the speed of its own loop. A recipe that never becomes as good has no seconds.
     """
     quiet()
-    console = Console(stderr=True, soft_wrap=True)  # what is printed there shows that it goes on
+    console = Console(stderr=True, soft_wrap=True)  # shows the progress
     data = load_data(textbook)
     steps, figure, best = _textbook(textbook, data, steps, console)
     tokens = _tokens(textbook, data, steps)
@@ -119,7 +122,7 @@ def _textbook(config: AnyConfig, data: Any, steps: int | None, console: Console)
 
 
 def _tokens(config: AnyConfig, data: Any, steps: int) -> float:
-    """Tokens that so many of the textbook's steps read."""
+    """Return the tokens that `steps` of the textbook's batches read."""
     if isinstance(config, LanguageModelingConfig):
         return steps * config.data.batch_size * config.tbptt.window
     assert isinstance(data, ClassificationData)
@@ -127,7 +130,7 @@ def _tokens(config: AnyConfig, data: Any, steps: int) -> float:
 
 
 def _default(config: AnyConfig, target: float, console: Console) -> Until:
-    """Train by the default recipe, validated several times an epoch, until it is as good as `target`, or to its end."""
+    """Train by the default recipe, with `VALIDATIONS` per epoch, until it is as good as `target` or ends."""
     until = Until(target, console)
     trainer = dataclasses.replace(config.trainer, val_check_interval=1 / VALIDATIONS)
     fit(dataclasses.replace(config, trainer=trainer), load_data(config), until)

@@ -1,9 +1,10 @@
-"""What the command line asks to measure, as settings of scripts/train.py. Imports no torch."""
+"""The command line's request, as settings of scripts/train.py. This module does not import torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unroll.compose import compose
 from unroll.config import ClassificationConfig, LanguageModelingConfig
@@ -13,7 +14,7 @@ from unroll.errors import ConfigError, DataError
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = ROOT / "scripts" / "train.py"
 
-# Film reviews, in parts about as long as the novel's.
+# Film reviews, in splits about as long as the novel's.
 STAND_IN = ("data.source=embedded", "data.limit=1000000", "data.val_fraction=0.0017", "data.test_fraction=0.0017")
 
 AnyConfig = ClassificationConfig | LanguageModelingConfig
@@ -29,25 +30,26 @@ class Request:
     device: str
     settings: Settings
     novel_file: Path | None
-    stands_in: bool = False  # whether film reviews stand in for the novel
+    stands_in: bool = False  # whether film reviews replace the novel
 
     def reviews(self, recipe: str = "experiment=textbook_imdb") -> Settings:
-        """The settings of a recipe on reviews."""
+        """Return the settings of a recipe that reads reviews."""
         self._refuse_recipes()
         return [recipe, f"trainer.accelerator={self.device}", *self.settings]
 
     def novel(self, recipe: str = "experiment=textbook_charlm", *settings: str) -> Settings:
-        """The settings of a recipe on the novel; of the command line's, only those given here and the novel's file."""
+        """Return the settings of a recipe that reads the novel, with its file; the command line's settings are left
+        out."""
         file = [] if self.novel_file is None else [f'data.path="{self.novel_file}"']
         return self._with_text([recipe, f"trainer.accelerator={self.device}", *settings, *file])
 
     def charlm(self) -> Settings:
-        """The settings of the textbook's language model, where no reviews are read."""
+        """Return the settings of the textbook's language model, for a table that reads no reviews."""
         self._refuse_recipes()
         return self.novel("experiment=textbook_charlm", *self.settings)
 
     def default(self) -> Settings:
-        """The settings of a default recipe: of task=imdb, if the command line names no other."""
+        """Return the settings of a default recipe: task=imdb, unless the command line names another."""
         return self._with_text(["task=imdb", f"trainer.accelerator={self.device}", *self.settings])
 
     def _refuse_recipes(self) -> None:
@@ -56,7 +58,7 @@ class Request:
                 raise ConfigError(f"{setting}: this table has a recipe of its own; leave it out")
 
     def _with_text(self, settings: Settings) -> Settings:
-        """Have film reviews stand in for the novel, where it has to be downloaded and can't be."""
+        """Replace the novel by film reviews if it must be downloaded and can't be."""
         config = read(settings)
         book = getattr(config.data, "gutenberg", None)
         if book is not None and config.data.path is None and config.data.source == "auto":
@@ -68,21 +70,6 @@ class Request:
         return settings
 
 
-def read(settings: Settings) -> AnyConfig:
+def read(settings: Settings) -> Any:
     """Return the config of the settings."""
-    config: AnyConfig = compose(ROOT / "conf", settings)
-    return config
-
-
-def read_reviews(settings: Settings) -> ClassificationConfig:
-    """Return the config of settings that are a classifier's."""
-    config = read(settings)
-    assert isinstance(config, ClassificationConfig)
-    return config
-
-
-def read_novel(settings: Settings) -> LanguageModelingConfig:
-    """Return the config of settings that are a language model's."""
-    config = read(settings)
-    assert isinstance(config, LanguageModelingConfig)
-    return config
+    return compose(settings)

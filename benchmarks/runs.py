@@ -1,4 +1,4 @@
-"""Data and training runs of the library, as the tables use them, in this process or in one of its own."""
+"""Training runs for the tables, in this process or in another."""
 
 from __future__ import annotations
 
@@ -12,28 +12,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback
-from rich.console import Console
 
 from benchmarks.request import TRAIN, AnyConfig, Settings
-from unroll.config import ClassificationConfig, LanguageModelingConfig
+from unroll.config import ClassificationConfig
 from unroll.corpora.files import TextFile
 from unroll.errors import UserError
-from unroll.tasks.classification_data import ClassificationData, corpus_of
-from unroll.tasks.language_modeling_data import LanguageModelingData
-from unroll.tasks.spec import load_data
+from unroll.tasks.classification_data import corpus_of
 from unroll.training.run import Run
-
-
-def load_reviews(config: ClassificationConfig) -> ClassificationData:
-    """Return the labelled documents that the settings name."""
-    data: ClassificationData = load_data(config)
-    return data
-
-
-def load_novel(config: LanguageModelingConfig) -> LanguageModelingData:
-    """Return the text that the settings name."""
-    data: LanguageModelingData = load_data(config)
-    return data
 
 
 def training_file(config: ClassificationConfig) -> TextFile:
@@ -42,14 +27,14 @@ def training_file(config: ClassificationConfig) -> TextFile:
 
 
 def device_of(config: AnyConfig) -> torch.device:
-    """Return where a run with these settings computes; the CPU, unless they name another device."""
+    """Return the device of a run: the CPU, unless the settings say CUDA."""
     return torch.device("cuda" if config.trainer.accelerator == "cuda" else "cpu")
 
 
 def fit(config: AnyConfig, data: Any, *callbacks: Callback) -> Run:
-    """Train as scripts/train.py does, with all that a run shows and keeps, in a temporary folder."""
-    with tempfile.TemporaryDirectory() as folder, Path(folder, "screen").open("w") as screen:
-        run = Run(config, data, Path(folder), Console(file=screen))
+    """Train as scripts/train.py does, with all that a run shows and saves, in a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(config, data, Path(folder))
         run.trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
         run.trainer.fit(run.module, data)
     return run
@@ -57,10 +42,10 @@ def fit(config: AnyConfig, data: Any, *callbacks: Callback) -> Run:
 
 @contextmanager
 def training_process(settings: Settings, run_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start scripts/train.py. The process is killed where the block ends before it.
+    """Start scripts/train.py. If the block ends first, the process is killed.
 
     Raises:
-        UserError: the process failed; with what it said last.
+        UserError: the process failed; the message is its last line.
     """
     command = [sys.executable, str(TRAIN), *settings, f'run_dir="{run_dir}"']
     with tempfile.TemporaryFile("w+") as said:

@@ -1,4 +1,4 @@
-"""Time and memory against the size of the work: both should grow in proportion, and no faster."""
+"""Time and memory against the size of the work: neither should grow faster than the size."""
 
 from __future__ import annotations
 
@@ -14,30 +14,32 @@ import torch
 from torch import Tensor
 
 from benchmarks.memory import peak_memory
-from benchmarks.runs import device_of, load_reviews, training_file
+from benchmarks.runs import device_of, training_file
 from benchmarks.table import Bars, Column, Row, Table
 from benchmarks.turns import now, take_turns
 from unroll.config import ClassificationConfig
 from unroll.corpora.files import read_rows
 from unroll.encoders import RecurrentEncoder
 from unroll.encoders.state import State, detach
+from unroll.tasks.spec import load_data
 from unroll.training.run import quiet
 
 FEATURES, SHORTEST, WINDOW = 64, 128, 128
-ROWS, STEPS = 32, 256  # where another size changes
+ROWS, STEPS = 32, 256  # while another size changes
 REVIEWS = 1000  # in one copy of the corpus
 
 
 def scaling(config: ClassificationConfig, steps: int, rounds: int) -> Table:
-    """Measure an LSTM of 64 units forward and backward, and the way of a corpus from its file to ids.
+    """Measure an LSTM of 64 units forward and backward, and the reading of a corpus from its file to ids.
 
     Args:
-        config: of the reviews that are copied.
-        steps: of the longest rows.
-        rounds: turns that are counted.
+        config: the settings of the reviews that are copied.
+        steps: steps of the longest rows.
+        rounds: turns to take the median of.
 
     Returns:
-        A row for each size: seconds, their growth in proportion to the size (1: linear, less: better), and peak memory.
+        A row for each size: seconds, their growth divided by the growth of the size (1 is linear, less is better), and
+        peak memory.
     """
     quiet()
     device = device_of(config)
@@ -92,7 +94,7 @@ def _made(device: torch.device, rows: int, steps: int, layers: int) -> tuple[Rec
 
 
 def _pass(encoder: RecurrentEncoder, x: Tensor, window: int | None) -> None:
-    """Forward and backward, the state carried from window to window, if there are several, and detached between."""
+    """Go forward and backward; the state is carried from window to window and detached."""
     encoder.zero_grad()
     state: State | None = None
     goes_on = torch.zeros(len(x), dtype=torch.bool, device=x.device)
@@ -103,7 +105,7 @@ def _pass(encoder: RecurrentEncoder, x: Tensor, window: int | None) -> None:
 
 
 def _copied(config: ClassificationConfig, folder: Path, copies: int) -> ClassificationConfig:
-    """Write the first reviews of a corpus, spread over it, so many times; return the settings that read them."""
+    """Write `REVIEWS` reviews, spread over the corpus, `copies` times; return the settings that read them."""
     reviews = list(read_rows(training_file(config)))
     reviews = reviews[:: max(1, len(reviews) // REVIEWS)][:REVIEWS]
     file = folder / f"{copies}.jsonl"
@@ -116,4 +118,4 @@ def _copied(config: ClassificationConfig, folder: Path, copies: int) -> Classifi
 
 def _read(config: ClassificationConfig) -> None:
     with tempfile.TemporaryDirectory() as cache:
-        load_reviews(dataclasses.replace(config, data=dataclasses.replace(config.data, folder=cache)))
+        load_data(dataclasses.replace(config, data=dataclasses.replace(config.data, folder=cache)))

@@ -1,4 +1,4 @@
-"""How long a user waits before anything happens: imports, the first step of a run, tokenising."""
+"""How long a user waits at the start: imports, the first step of a run, tokenising."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from benchmarks.request import Settings, read_reviews
+from benchmarks.request import Settings, read
 from benchmarks.runs import device_of, training_file, training_process
 from benchmarks.table import Bars, Column, Row, Table
 from benchmarks.turns import Way, take_turns
@@ -18,31 +18,33 @@ from unroll.config import ClassificationConfig
 from unroll.corpora.files import read_rows
 from unroll.text.tokenized import tokenize
 
-_SHORT = ["trainer.max_steps=2", "checkpoint.every_n_steps=1"]  # a run that saves where its second step begins
+_SHORT = ["trainer.max_steps=2", "checkpoint.every_n_steps=1"]  # a run that saves after its first step
 
 
 def startup(reviews: Settings, novel: Settings, rounds: int) -> Table:
-    """Measure seconds, each in a process of its own but for tokenising.
+    """Measure seconds. Everything but tokenising runs in a process of its own.
 
     Args:
         reviews, novel: settings of the runs.
-        rounds: turns that are counted.
+        rounds: turns to take the median of.
 
     Returns:
-        A row each: importing; from the command to the first step, done and saved, of either task, with the reviews'
-        tokens in the cache (warm) or not (cold); reading and tokenising the training reviews.
+        Rows for imports; for the time from the command until its first line; for that until the first step is done and
+        saved, for both tasks, with the reviews' tokens in the cache (warm) or not (cold); and for reading the training
+        reviews and cutting them into tokens.
     """
-    config = read_reviews(reviews)
+    config = read(reviews)
     with tempfile.TemporaryDirectory() as folder:
 
         def first_step(turn: int) -> float:
-            """The tokens are kept in a folder for each turn: the first run of a turn finds nothing there."""
+            """Each turn has its own folder for the tokens: the first run of the turn finds none there."""
             return _first_step([*reviews, f'data.folder="{folder}/{turn}"'])
 
         ways: dict[str, Way] = {
             "import torch": partial(_importing, "torch"),
             "import unroll": partial(_importing, "unroll"),
             "import unroll.encoders": partial(_importing, "unroll.encoders"),
+            "first line on screen": _first_line,
             "first step, reviews, cold": first_step,
             "first step, reviews, warm": first_step,
             "first step, novel": partial(_first_step, novel),
@@ -64,8 +66,18 @@ def _importing(module: str, turn: int) -> float:
     return time.perf_counter() - started
 
 
+def _first_line(turn: int) -> float:
+    started = time.perf_counter()
+    with subprocess.Popen([sys.executable, "-m", "unroll", "train"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        seconds = time.perf_counter() - started
+        process.kill()
+    return seconds
+
+
 def _first_step(settings: Settings, turn: int = 0) -> float:
-    """Start a run that saves after its first step, wait for that, and end it."""
+    """Start a run, wait until it has saved its first step, and end it."""
     with tempfile.TemporaryDirectory() as name:
         run_dir = Path(name, "run")
         saved = run_dir / "checkpoints" / "last.ckpt"

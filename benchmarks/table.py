@@ -1,4 +1,4 @@
-"""A table of measurements: on the screen, as JSON, as Markdown, and as a picture of bars."""
+"""A table of measurements: on the screen, as JSON, as Markdown, and as a bar chart."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ class Column(NamedTuple):
 
 
 class Bars(NamedTuple):
-    """One plot of bars, a group of them for each row."""
+    """One bar chart, with a group of bars for each row."""
 
     axis: str  # what is measured, with its unit
-    values: dict[str, str]  # columns, and what the legend calls them
+    values: dict[str, str]  # the columns to draw, and their names in the legend
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one form, and how they are shown. A value that a row lacks is left blank."""
+    """Rows, and how they are shown. A missing value is left blank."""
 
     name: str
-    caption: str  # what was measured, on what
-    columns: dict[str, Column]  # those that name a row first
+    caption: str  # what was measured, and on what
+    columns: dict[str, Column]  # the columns that name a row come first
     rows: list[Row]
-    names: int = 1  # columns that name a row
+    names: int = 1  # how many columns name a row
     bars: tuple[Bars, ...] = ()
 
     @classmethod
     def load(cls, path: Path) -> Table:
-        """Read what `save` wrote as JSON: all but the bars."""
+        """Read the JSON of `save`. It has all but the bars."""
         values = json.loads(path.read_text(encoding="utf-8"))
         columns = {name: Column(*column) for name, column in values["columns"].items()}
         return cls(values["table"], values["caption"], columns, values["rows"])
@@ -66,7 +66,7 @@ class Table:
         console.print(screen)
 
     def markdown(self) -> str:
-        """Return the table as Markdown, its caption below it."""
+        """Return the table as Markdown, with its caption below."""
         rules = ("---:" if self._has_numbers(name) else "---" for name in self.columns)
         lines = [
             f"| {' | '.join(column.heading for column in self.columns.values())} |",
@@ -102,7 +102,7 @@ class Table:
         return path
 
     def draw(self) -> Figure:
-        """Draw the bars: a plot for each of `bars`, side by side, the rows from top to bottom."""
+        """Draw `bars` side by side, with the rows from top to bottom."""
         from matplotlib.figure import Figure
 
         labels = [" ".join(self._cells(row)[: self.names]) for row in self.rows]

@@ -1,4 +1,5 @@
-"""Training of the textbook's models: the textbook's loop, plain torch, this package, and the kernels alone."""
+"""Training the textbook's models (Raschka, Liu & Mirjalili 2022, chapter 15) by its own loop, by plain torch, by this
+package, and by the kernels alone."""
 
 from __future__ import annotations
 
@@ -23,20 +24,20 @@ from unroll.training.run import quiet, resolve_precision
 
 TEXTBOOK, PLAIN, OURS, CEILING = "the textbook's loop", "plain torch", "unroll", "ceiling: the kernels alone"
 PRODUCTS = {torch.float32: "a matrix product, float32", torch.bfloat16: "a matrix product, bf16"}
-SIDE = 2048  # of the matrices whose product is the machine's rate
+SIDE = 2048  # of the square matrices that measure the machine's rate
 
 
 def training(config: AnyConfig, steps: int, rounds: int) -> Table:
-    """Compare ways of training one model.
+    """Compare ways to train one model.
 
     Args:
-        config: that of `experiment=textbook_imdb` or `experiment=textbook_charlm`.
-        steps: batches that each way trains on in each round.
-        rounds: turns that are counted.
+        config: the config of `experiment=textbook_imdb` or `experiment=textbook_charlm`.
+        steps: batches for each way in each round.
+        rounds: turns to take the median of.
 
     Returns:
-        A row for each way: tokens/s, and its ratio to the textbook's and to the kernels alone. For the language model
-        also the share of the rate at which the machine multiplies matrices.
+        A row for each way: tokens/s, and their ratio to the textbook's loop and to the kernels alone. For the language
+        model there is also the ratio to the rate at which the machine multiplies matrices.
     """
     quiet()
     data, device = load_data(config), device_of(config)
@@ -89,8 +90,8 @@ def _train(config: AnyConfig, data: Any, steps: int, turn: int) -> float:
 
 
 def _kernels_alone(config: AnyConfig, data: Any, steps: int, turn: int) -> float:
-    """Take the batches' shapes through the encoder's kernels, forward and backward, as this package drives them: rows
-    over the cores for documents, their steps rounded up; the whole batch for windows. Return tokens/s."""
+    """Run the encoder's kernels on random batches of the same shapes, forward and backward, and return tokens/s. As in
+    this package, documents are split over the cores and their steps rounded up; windows are not."""
     device, hidden = device_of(config), config.encoder.hidden_size
     rows_over_cores = isinstance(config, ClassificationConfig)
     shapes = [(*batch.ids.t().shape, batch.num_tokens) for batch in islice(data.train_dataloader(), steps)]
@@ -120,13 +121,13 @@ def _lstm(x: Tensor, h: Tensor, c: Tensor, *weights: Tensor) -> tuple[Tensor, ..
 
 
 def _flops(config: LanguageModelingConfig, data: Any) -> int:
-    """Floating-point operations of the matrix products that a character takes, forward and twice as many backward."""
+    """Return the floating-point operations per character, in matrix products forward and backward (twice as many)."""
     inputs, hidden, symbols = config.model.embedding_size or 0, config.encoder.hidden_size, len(data.vocabulary)
     return 3 * 2 * (4 * hidden * (inputs + hidden) + hidden * symbols)
 
 
 def _product(dtype: torch.dtype, flops: int, device: torch.device, turn: int) -> float:
-    """Return the characters/s that the machine would make if it did nothing but multiply large matrices."""
+    """Return the characters/s of a machine that does nothing but multiply large matrices."""
     a, b = (torch.randn(SIDE, SIDE, device=device, dtype=dtype) for _ in range(2))
     products, started = 0, now(device)
     while (seconds := now(device) - started) < 0.5:

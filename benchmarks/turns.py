@@ -1,6 +1,6 @@
-"""Ways of doing the same, measured in turns, so that changes of the machine's speed concern all of them.
+"""Ways to do the same work, measured in turns: if the machine's speed changes, it changes for all of them.
 
-Plain torch runs in a process of its own, with OpenMP as torch sets it up: this package's setting would slow it down.
+Plain torch runs in its own process with OpenMP's default settings; this package's settings would slow it down.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from unroll.config import to_dict
 
 OPENMP_AS_IT_COMES = {"GOMP_SPINCOUNT": "300000"}
 
-Way = Callable[[int], float]  # the number of a turn -> what is measured in it
-Figures = dict[str, list[float]]  # of each way, one a round
+Way = Callable[[int], float]  # the number of a turn -> the measured figure
+Figures = dict[str, list[float]]  # for each way a figure per round
 
 
 def take_turns(ways: Mapping[str, Way], rounds: int, warm_up: int = 1) -> Figures:
-    """Measure each way in turn, for `rounds` rounds; `warm_up` rounds go before them and are not counted."""
+    """Measure each way once in each of `rounds` rounds, after `warm_up` rounds that do not count."""
     figures: Figures = {name: [] for name in ways}
     for turn in range(rounds + warm_up):
         for name, way in ways.items():
@@ -37,23 +37,23 @@ def take_turns(ways: Mapping[str, Way], rounds: int, warm_up: int = 1) -> Figure
 
 
 def ratio(figures: Figures, way: str, other: str) -> float:
-    """Return the median, over the rounds, of one way's figure to another's."""
+    """Return the median over the rounds of one way's figure divided by another's."""
     return statistics.median(x / y for x, y in zip(figures[way], figures[other], strict=True))
 
 
 def now(device: torch.device) -> float:
-    """Return a clock's seconds, once the device has done all its work."""
+    """Wait until the device has done its work, and return the clock's seconds."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
-PlainLoops = Callable[[str, int, int], float]  # (way, steps, turn) -> what is measured
+PlainLoops = Callable[[str, int, int], float]  # (way, steps, turn) -> the measured figure
 
 
 @contextmanager
 def plain_loops(config: AnyConfig) -> Iterator[PlainLoops]:
-    """Start `benchmarks.loops`, and yield a function that measures one of its ways."""
+    """Start the process `benchmarks.loops`, and yield a function that measures one of its ways."""
     command = [sys.executable, "-m", "benchmarks.loops"]
     environment = os.environ | OPENMP_AS_IT_COMES
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as loops:

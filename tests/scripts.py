@@ -1,14 +1,15 @@
-"""Scripts run inside the test process, which has paid for the imports already."""
+"""Commands run inside the test process, which has paid for the imports already."""
 
 from __future__ import annotations
 
 import io
-import runpy
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from unroll.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,17 +30,18 @@ class Outcome:
 
 
 class Shell:
-    """Runs `scripts/*.py` in a folder of its own."""
+    """Runs `unroll COMMAND …`, or the script of that name, in a folder of its own."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
         self.monkeypatch, self.capsys, self.folder = monkeypatch, capsys, folder
         monkeypatch.chdir(folder)
 
-    def __call__(self, script: str, *arguments: str, stdin: bytes = b"") -> Outcome:
+    def __call__(self, command: str, *arguments: str, stdin: bytes = b"") -> Outcome:
         self.capsys.readouterr()
-        self.monkeypatch.setattr(sys, "argv", [f"scripts/{script}", *arguments])
         self.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        with pytest.raises(SystemExit) as caught:
-            runpy.run_path(str(ROOT / "scripts" / script), run_name="__main__")
+        try:
+            code = main([command.removesuffix(".py"), *arguments])
+        except SystemExit as end:  # argparse's way
+            code = int(end.code or 0)
         captured = self.capsys.readouterr()
-        return Outcome(int(caught.value.code or 0), captured.out, captured.err)
+        return Outcome(code, captured.out, captured.err)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import os
@@ -12,8 +13,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+from tests.faults import checkpoint_bombs as bombs
+from tests.faults.hostile import little_memory
 from unroll import checkpoint
+from unroll.checkpoint import archive
 from unroll.errors import CheckpointError
 
 CONTENT: dict[str, Any] = {
@@ -23,7 +28,7 @@ CONTENT: dict[str, Any] = {
     "vocabulary": ["<pad>", "<unk>", "ü"],
     "tokenizer": "basic_english",
     "labels": ["a", "b"],
-    "data": {"source": "local"},
+    "data": {"source": "local", "origin": "x.csv", "fingerprint": "0"},
     "versions": {"torch": "2"},
     "state_dict": {"weight": torch.arange(6.0).view(2, 3)},
 }
@@ -120,9 +125,13 @@ def test_a_truncated_file_is_refused(tmp_path: Path, size: int) -> None:
 @pytest.mark.parametrize("key", list(checkpoint.SCHEMA))
 def test_an_entry_that_is_missing_or_of_another_type_is_named(tmp_path: Path, key: str) -> None:
     path = tmp_path / "model.ckpt"
-    for content in ({k: v for k, v in CONTENT.items() if k != key}, CONTENT | {key: 1.5}):
-        sealed(path, content)
-        assert f"'{key}'" in refused(path)
+    group, _, name = key.rpartition(".")
+    content = copy.deepcopy(CONTENT)
+    entries = content[group] if group else content
+    entries[name] = 1.5
+    assert f"'{key}'" in refused(sealed(path, content))
+    del entries[name]
+    assert f"'{key}'" in refused(sealed(path, content))
 
 
 def test_other_content_and_another_format_are_refused(tmp_path: Path) -> None:
@@ -142,3 +151,105 @@ def test_a_compressed_file_is_refused(tmp_path: Path) -> None:
             archive.writestr(name, plain.read(name))
     assert torch.load(io.BytesIO(packed.getvalue()), weights_only=True)["task"] == "imdb"  # torch would read it
     assert "damaged" in refused(sealed(tmp_path / "model.ckpt", packed.getvalue()))
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal in types, values and bits."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, torch.Tensor):
+        alike = one.dtype == other.dtype and one.stride() == other.stride() and one.device == other.device
+        return alike and torch.equal(one, other)
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def test_what_torch_reads_is_what_is_read(tmp_path: Path) -> None:
+    """Of everything that Lightning and this package save."""
+    model = nn.LSTM(3, 4, 2)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    model(torch.randn(5, 2, 3))[0].sum().backward()
+    optimizer.step()
+    tied = torch.randn(4, 6)
+    kinds = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16]
+    content = (
+        CONTENT
+        | {
+            "state_dict": model.state_dict(),  # with the versions of its modules
+            "optimizer_states": [optimizer.state_dict()],
+            "tensors": [torch.arange(6).to(kind) for kind in [*kinds, torch.int8, torch.uint8, torch.bool]],
+            "views": [tied, tied.t(), tied[1:], tied[:, ::2], tied[0, 0], tied[:0], torch.zeros(0), torch.zeros(())],
+            "numbers": [0, 255, 256, 65536, -1, 2**40, -(2**63), 2**63 - 1, 1.5, float("inf"), -0.0, True, False, None],
+            "texts": ["", "a\x00b", "ü", "\ud83d", "😀", "a" * 2**20],
+            "nested": {"a": ({}, [], (), [1], (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)), 3: {4: "five"}},
+        }
+    )
+    checkpoint.save(content, tmp_path / "model.ckpt")
+    loaded = checkpoint.load(tmp_path / "model.ckpt")
+    expected = torch.load(tmp_path / "model.ckpt", weights_only=True)
+    assert same(loaded, expected)
+    assert vars(loaded["state_dict"]) == vars(expected["state_dict"])
+    whole, turned = loaded["views"][:2]
+    turned[0, 0] = 7.0
+    assert whole[0, 0] == 7.0  # they share their numbers, as before
+
+
+def _name(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+@pytest.mark.parametrize(("name", "content"), list(bombs.files(CONTENT)), ids=_name)
+def test_a_bomb_is_refused_without_going_off(tmp_path: Path, name: str, content: bytes) -> None:
+    with little_memory():
+        message = refused(sealed(tmp_path / "model.ckpt", content))
+    assert len(message) < 300 + len(str(tmp_path))
+    assert "not a checkpoint of unroll" in message
+    assert "memory" not in message
+
+
+def test_torch_alone_would_hold_what_a_bomb_asks_for() -> None:
+    """Why it does not read checkpoints here."""
+    small = bombs.archive(b"cbuiltins\nbytearray\n" + bombs.number(2**24) + b"\x85R.")
+    assert len(small) < 600
+    assert len(torch.load(io.BytesIO(small), weights_only=True)) == 2**24
+
+
+@pytest.mark.parametrize(
+    ("bound", "most", "message"),
+    [
+        ("LARGEST_PICKLE", 500, "besides its tensors"),
+        ("MOST_ENTRIES", 10, "more than 10 entries"),
+        ("MOST_CONTAINERS", 10, "more entries than a checkpoint has"),
+        ("MOST_STEPS", 10, "more entries than a checkpoint has"),
+        ("DEEPEST", 0, "more than 0 containers inside each other"),
+        ("LONGEST_TEXT", 10, "a text of more than 10 characters"),
+        ("LARGEST_NUMBER", 2, "a whole number"),
+        ("MOST_DIMENSIONS", 1, "a tensor of an unknown form"),
+        ("MOST_SHARING", 0, "its tensors claim more"),
+    ],
+)
+def test_each_bound_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: int, message: str) -> None:
+    path = tmp_path / "model.ckpt"
+    checkpoint.save(CONTENT, path)
+    checkpoint.load(path)
+    monkeypatch.setattr(archive, bound, most)
+    assert message in refused(path)
+
+
+def test_a_large_vocabulary_is_read(tmp_path: Path) -> None:
+    words = ["<pad>", "<unk>", *(f"{number:x}" for number in range(300_000))]
+    checkpoint.save(CONTENT | {"vocabulary": words}, tmp_path / "model.ckpt")
+    assert checkpoint.load(tmp_path / "model.ckpt")["vocabulary"] == words
+
+
+def test_a_file_that_memory_does_not_suffice_for_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint.save(CONTENT, tmp_path / "model.ckpt")
+
+    def fail(*sizes: Any, **options: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(archive.torch, "empty", fail)
+    assert "not enough memory" in refused(tmp_path / "model.ckpt")

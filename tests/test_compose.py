@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import runpy
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.scripts import ROOT
+from unroll.cli import main
 from unroll.compose import compose
 from unroll.errors import ConfigError
 
@@ -27,7 +26,7 @@ def conf(tmp_path: Path) -> Path:
 
 
 def test_settings_are_those_of_the_files_and_of_the_command_line(conf: Path) -> None:
-    config = compose(conf, ["task=mysterious_island", "encoder=gru", "seed=3"])
+    config = compose(["task=mysterious_island", "encoder=gru", "seed=3"], conf=conf)
     assert (config.task, config.encoder.cell, config.encoder.hidden_size, config.seed) == (
         "mysterious_island",
         "gru",
@@ -41,7 +40,7 @@ def test_a_damaged_file_is_one_line(conf: Path, damage: bytes) -> None:
     path = conf / "task" / "imdb.yaml"
     path.write_bytes(path.read_bytes() + damage)
     with pytest.raises(ConfigError) as caught:
-        compose(conf, [])
+        compose([], conf=conf)
     assert "\n" not in str(caught.value)
 
 
@@ -49,13 +48,10 @@ def test_a_damaged_file_is_one_line(conf: Path, damage: bytes) -> None:
 def test_a_damaged_file_is_one_line_in_training(
     conf: Path, damage: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(ROOT / "scripts", conf.parent / "scripts")
     path = conf / "task" / "imdb.yaml"
     path.write_bytes(path.read_bytes() + damage)
-    monkeypatch.setattr(sys, "argv", ["train.py", "task=imdb"])
-    with pytest.raises(SystemExit) as caught:
-        runpy.run_path(str(conf.parent / "scripts" / "train.py"), run_name="__main__")
-    assert caught.value.code == 2
+    monkeypatch.setattr("unroll.compose.CONF", conf)
+    assert main(["train", "task=imdb"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
@@ -64,5 +60,5 @@ def test_a_damaged_file_is_one_line_in_training(
 @pytest.mark.parametrize("settings", [["task=poetry"], ["encoder=lsmt"], ["no.such=1"], ["seed=="], ["seed=-1"]])
 def test_settings_that_make_no_sense_are_one_line(conf: Path, settings: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
-        compose(conf, settings)
+        compose(settings, conf=conf)
     assert "\n" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 def composed(*overrides: str) -> Any:
-    return compose(CONF, list(overrides))
+    return compose(overrides)
 
 
 def config_files() -> list[str]:
@@ -79,6 +80,9 @@ def test_an_experiment_gives_way_to_the_command_line() -> None:
 
 
 NOVEL = "language_modeling"
+SHARED: Any = []  # as text it would have 2^40 entries
+for _ in range(40):
+    SHARED = [SHARED, SHARED]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +99,28 @@ NOVEL = "language_modeling"
         ({"encoder": {"cell": "lsmt"}}, "did you mean encoder.cell=lstm?"),
         ({"encoder": {"dropout": 1.0, "num_layers": 2}}, "encoder.dropout=1.0: must be below 1"),
         ({"encoder": {"dropout": 0.5, "num_layers": 1}}, "write encoder.num_layers=2"),
-        ({"encoder": 3}, "encoder must be a group of settings, not 3"),
+        ({"encoder": {"hidden_size": 1e3}}, "must be a whole number; write encoder.hidden_size=1000"),
+        ({"encoder": {"hidden_size": "128"}}, "; write encoder.hidden_size=128 without quotes"),
+        ({"encoder": {"hidden_size": None}}, "; write encoder.hidden_size=64"),
+        ({"encoder": {"hidden_size": math.nan}}, "encoder.hidden_size=nan: must be a whole number"),
+        ({"encoder": {"hidden_size": 10**5000}}, "encoder.hidden_size=a number of 16610 bits: must be at most 65536"),
+        ({"encoder": {"hidden_size": [10**5000]}}, "encoder.hidden_size=a list: must be a whole number"),
+        ({"encoder": {"hidden_size": SHARED}}, "[...], [...]"),
+        ({"encoder": {"bidirectional": "yes"}}, "must be true or false; write encoder.bidirectional=true"),
+        ({"encoder": {"bidirectional": 0}}, "must be true or false; write encoder.bidirectional=false"),
+        ({"encoder": {"bidirectional": None}}, "; write encoder.bidirectional=true"),
+        ({"trainer": {"max_epochs": 3.0}}, "must be a whole number or null; write trainer.max_epochs=3"),
+        ({"optimizer": {"learning_rate": "1e-3"}}, "must be a number; write optimizer.learning_rate=0.001"),
+        ({"optimizer": {"learning_rate": 10**5000}}, "a number of 16610 bits: must be a number"),
+        ({"model": {"pooling": "last"}}, "must be a list of names; write model.pooling=[last]"),
+        ({"model": {"pooling": None}}, "; write model.pooling=[max,mean]"),
+        ({"model": {"pooling": ["x" * 10**6]}}, f"model.pooling={'x' * 80}: must be one of"),
+        ({"data": {"labels": "good"}}, "must be a list of names or null; write data.labels=[good]"),
+        ({"data": {"path": "a\0b"}}, "data.path holds a NUL character"),
+        ({"data": {"text_column": 10**5000}}, "must be text"),
+        ({"x" * 10**6: 1}, f"there is no setting '{'x' * 80}'"),
+        ({"data": "reviews.csv"}, "not reviews.csv; set one of them, as in data.path=…"),
+        ({"encoder": 3}, "encoder must be a group of settings, not 3; set one of them, as in encoder.cell=…"),
         ({"tbptt": {"window": 0}}, "tbptt.window=0: must be at least 1"),
         ({"tbptt": {"window": 50}, "encoder": {"bidirectional": True}}, "needs encoder.bidirectional=false"),
         ({"model": {"pooling": []}}, "write one or more of last, mean, max"),
@@ -138,6 +163,7 @@ def test_a_wrong_setting_is_one_line_that_says_what_to_write(values: dict[str, o
         from_dict(values)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
     assert caught.value.exit_code == 2
 
 

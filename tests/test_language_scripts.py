@@ -143,11 +143,11 @@ def test_a_terminal_that_cannot_show_a_character_is_named(shell: Shell) -> None:
 
 
 def test_each_script_names_the_one_that_fits_the_checkpoint(shell: Shell, trained: str, reviews: Path) -> None:
-    assert "scripts/generate.py" in shell("predict.py", trained, "text").one_line()
+    assert "unroll generate " in shell("predict.py", trained, "text").one_line()
     quick = ("encoder.hidden_size=4", "model.embedding_size=4", "trainer.max_steps=1", "run_dir=second")
     assert shell("train.py", "task=imdb", f"data.path={reviews}", *quick).code == 0
     classifier = "second/checkpoints/last.ckpt"
-    assert "scripts/predict.py" in shell("generate.py", classifier).one_line()
+    assert "unroll predict " in shell("generate.py", classifier).one_line()
     said = shell("evaluate.py", classifier, "--dynamic")
     assert said.code == 2
     assert "--dynamic is for language models" in said.one_line()

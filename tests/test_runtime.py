@@ -1,4 +1,4 @@
-"""What a process is prepared for: as many threads as there are cores to use, which wait as the machine allows."""
+"""How a process is set up: a thread for each usable core, and how idle threads wait."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_container_s_share_is_kept(quota: str, cores: int, tmp_path: Path, mon
 def test_threads_have_room_where_cores_are_free(
     running: str, room: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four cores, and two threads of ours; this process is one of those that run."""
+    """Four cores, and two threads of ours; this process is one of the running ones."""
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     monkeypatch.setattr(runtime, "_LOAD", tmp_path / "loadavg")
     assert has_room_for(2)  # no such file
@@ -37,7 +37,7 @@ def test_threads_have_room_where_cores_are_free(
 
 
 def spin(call: str, before: str = "", **environment: str) -> str:
-    """How long OpenMP's threads spin after a call of `configure`, in a process of its own."""
+    """How long OpenMP's threads spin after a call of `configure`, in another process."""
     code = f"import os; from unroll import runtime; {before}\n{call}\nprint(os.environ.get('GOMP_SPINCOUNT'))"
     clean = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
     done = subprocess.run([sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True)
@@ -51,7 +51,7 @@ def test_threads_wait_as_the_task_and_the_machine_allow() -> None:
     assert spin("runtime.configure(full_windows=True)", quiet) == "None"
     assert spin("runtime.configure(full_windows=True)", busy) == "0"
     assert spin("runtime.configure()", GOMP_SPINCOUNT="7") == "7"
-    assert spin("import torch; runtime.configure()") == "None"  # too late: it would change nothing but what is said
+    assert spin("import torch; runtime.configure()") == "None"  # too late: OpenMP would not read it
 
 
 def test_rows_are_split_where_threads_sleep(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,6 +206,7 @@ def test_sigterm_saves_and_exits_with_143(reviews: Path, tmp_path: Path) -> None
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
     assert re.fullmatch(
-        r"error: stopped by SIGTERM; the run is saved in run/checkpoints/last\.ckpt; resume it with resume=run\n", err
+        r"error: stopped by SIGTERM; the run is saved; resume it: \S*(unroll|python3? -m unroll) train resume=run\n",
+        err,
     )
     assert json.loads((tmp_path / "run/summary.json").read_text())["status"] == "interrupted"

@@ -1,4 +1,4 @@
-"""Files that are either wholly there or not there at all, whatever interrupts the write."""
+"""Files that are complete or absent, whatever interrupts the write."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import BinaryIO
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path` for writing bytes; it takes the place of `path` when the block ends.
+    """Open a temporary file beside `path` for writing bytes. It replaces `path` when the block ends.
 
-    The bytes are on the disk before the name changes (fsync, `os.replace`, fsync of the folder), so that `path` is
-    the old file or the new one at every moment. A block that raises leaves `path` as it was and no temporary file.
+    The bytes are on the disk before the name changes (fsync, `os.replace`, fsync of the folder): at every moment `path`
+    is the old file or the new one. If the block raises, `path` stays as it was and the temporary file is deleted.
 
     Raises:
         OSError: the folder can't be made or written, or the disk is full.
@@ -30,30 +30,36 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp's 0600 would hide the result from everyone else
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would hide the result from everyone else
         os.replace(temporary, path)
     except BaseException:
         with suppress(FileNotFoundError):
             temporary.unlink()
         raise
-    _sync_folder(path.parent)
+    folder = os.open(path.parent, os.O_RDONLY)  # its entry must survive a power cut too
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def keep(path: Path, as_: Path) -> None:
-    """Give the file `path`, where there is one, the second name `as_`, so that it outlives its replacement."""
+    """Give the file `path`, if it exists, the second name `as_`: it then stays when `path` is replaced."""
     if path.exists():
         temporary = as_.with_name(f".{as_.name}.tmp")
         temporary.unlink(missing_ok=True)
         try:
             os.link(path, temporary)
-        except OSError:  # some file systems know one name a file
+        except OSError:  # some file systems have no hard links
             shutil.copyfile(path, temporary)
         os.replace(temporary, as_)
 
 
 def clear(folder: Path, seconds: float = 3600) -> None:
-    """Delete the temporary files that killed processes have left in a folder: those older than so many seconds, where
-    another process may be writing."""
+    """Delete the temporary files that killed processes left in a folder. Files younger than `seconds` stay: another
+    process may be writing them."""
     for path in folder.glob(".*.tmp"):
         with suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime >= seconds:
@@ -61,21 +67,6 @@ def clear(folder: Path, seconds: float = 3600) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` in UTF-8 as the whole content of `path`, by `replacing`."""
+    """Replace the content of `path` by `text` in UTF-8, see `replacing`."""
     with replacing(path) as file:
         file.write(text.encode())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name itself survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

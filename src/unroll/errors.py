@@ -1,8 +1,10 @@
-"""Errors that a user can mend. Each message is one line: what is wrong, where, and what to do instead."""
+"""Errors that a user can fix. Each message is one line: what is wrong, where, and what to do instead."""
+
+import re
 
 
 class UserError(Exception):
-    """A failure whose cause and remedy the message names; scripts print it without a traceback."""
+    """A failure with its cause and remedy in the message. Commands print it without a traceback."""
 
     exit_code = 1
 
@@ -22,7 +24,7 @@ class CheckpointError(UserError):
 
 
 class Diverged(UserError):
-    """Training came to a number that is not finite, and was stopped before it reached the weights."""
+    """Training was stopped by a number that is not finite, before it could change the weights."""
 
 
 class Interrupted(UserError):
@@ -30,4 +32,15 @@ class Interrupted(UserError):
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
-        self.exit_code = 128 + signal_number  # what a shell reports of a program that a signal ended
+        self.exit_code = 128 + signal_number  # a shell's exit code for a program that a signal ended
+
+
+def memory_error(error: Exception) -> str | None:
+    """Return the message for an error that says that memory has run out, None for any other error."""
+    text = str(error)
+    is_one = isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text
+    if not is_one:
+        return None
+    size = re.search(r"allocate (\d+) bytes|allocate ([\d.]+ [KMGTP]i?B)", text)
+    wanted = "" if size is None else f" (asked for {size[2] or f'{int(size[1]) / 2**30:,.1f} GiB'})"
+    return f"memory ran out{wanted}; lower data.batch_size, encoder.hidden_size or the length of the texts"

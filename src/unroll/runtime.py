@@ -1,6 +1,6 @@
-"""What is set for a whole process: how threads wait, how many compute, and what memory and kernels are kept.
+"""Settings of the whole process: how threads wait, how many compute, and how much memory and how many kernels are kept.
 
-Commands call `configure` before they import torch. Importing a room of the package sets nothing.
+Commands call `configure` before they import torch. Importing the package sets nothing.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # what a container may use of Linux: microseconds in a period, or "max"
-_LOAD = Path("/proc/loadavg")  # its fourth entry begins with how many threads run now
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # a container's share on Linux: microseconds of each period, or "max"
+_LOAD = Path("/proc/loadavg")  # its fourth entry begins with the number of threads that run now
 
-# How long OpenMP's idle threads spin before they sleep, in rounds. By default about a millisecond.
+# How many rounds OpenMP's idle threads spin before they sleep. By default this is about a millisecond.
 _SPIN, _SHORT, _NOT_AT_ALL = "GOMP_SPINCOUNT", "1000", "0"
 
-# Of mallopt(3): its parameters, and what they are set to, in bytes.
+# Parameters of mallopt(3), and their values in bytes.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _ALL, _AT_LEAST = 2**30, 2**26
 
 
 def configure(threads: int | None = None, full_windows: bool = False) -> None:
-    """Prepare this process for training, and load torch. What the environment says already stays. Without this, reviews
-    train at 0.6 to 0.8 of the speed, and the novel at 0.85 (measured on two cores).
+    """Prepare this process for training, and load torch. Environment variables that are already set stay. Without this,
+    reviews train at 0.6 to 0.8 of the speed and the novel at 0.85 (measured on two cores).
 
-    - OpenMP: idle threads sleep soon, so that the workers of `encoders/parallel.py` get their cores. This counts only
-      before torch is loaded; without it documents are not split over the cores. With `full_windows`, as in language
-      modelling, threads that meet at every step are 1.07 times as fast if they spin; but beside a busy process they
-      sleep at once, and are 1.5 to 1.8 times as fast.
-    - glibc keeps freed memory. By itself it gives tensors back to the system and asks for them anew each step, which
-      takes a page fault for every 4 KiB: a sixth of a step's time.
-    - oneDNN compiles an LSTM's kernels for each shape that it meets, in a millisecond each. It keeps 256 of them, those
-      of a training run, and not 1,024: half a gigabyte for the lengths of IMDb reviews.
-    - torch computes on `threads`; None is one for each core that the process may use.
+    - OpenMP: idle threads sleep soon, so the workers of `encoders/parallel.py` get their cores. This must come before
+      torch is loaded; otherwise documents are not split over the cores. With `full_windows`, as in language modelling,
+      threads wait for each other at every step, and are 1.07 times as fast if they spin. Beside a busy process they
+      sleep at once, and are then 1.5 to 1.8 times as fast.
+    - glibc keeps freed memory. By default it returns tensors to the system and requests them again at each step, with a
+      page fault for every 4 KiB: a sixth of a step's time.
+    - oneDNN compiles an LSTM's kernels for each new shape, in a millisecond each. It keeps 256 of them, enough for a
+      training run, instead of 1,024, which would be half a gigabyte for the lengths of IMDb reviews.
+    - torch computes with `threads`; None means one for each core that the process may use.
     """
     if "torch" not in sys.modules:
         if not full_windows:
@@ -50,13 +50,13 @@ def configure(threads: int | None = None, full_windows: bool = False) -> None:
                 mallopt(parameter, value)
     import torch
 
-    # torch knows the environment's number, and that of the machine's cores; a container may have fewer.
+    # torch's own number comes from the environment or the machine's cores; a container may have fewer.
     torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))
 
 
 def has_room_for(threads: int) -> bool:
-    """Return whether so many threads have cores of their own beside what other processes compute now, as far as Linux
-    tells."""
+    """Return whether each of `threads` can have a core to itself, beside the threads that other processes run now; True
+    where the system does not tell."""
     running = []
     for _ in range(9):
         try:
@@ -64,16 +64,16 @@ def has_room_for(threads: int) -> bool:
         except (OSError, ValueError, IndexError):
             return True
         time.sleep(0.005)
-    return sorted(running)[4] - 1 + threads <= (os.cpu_count() or 1)  # this process is one of those that run
+    return sorted(running)[4] - 1 + threads <= (os.cpu_count() or 1)  # this process is one of them
 
 
 def threads_sleep_soon() -> bool:
-    """Return whether OpenMP's idle threads leave their cores at once, as `configure` has them do."""
+    """Return whether OpenMP's idle threads leave their cores soon, by the setting of `configure`."""
     return sys.platform == "linux" and os.environ.get(_SPIN, "") in (_SHORT, _NOT_AT_ALL)
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use: those it may run on, and no more than its container's share."""
+    """Return how many cores this process may use: its own, but at most its container's share."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = _QUOTA.read_text().split()

@@ -1,4 +1,4 @@
-"""Batches hold what they should, waste little, and come in an order that seed and epoch decide alone."""
+"""What batches hold, how little padding they have, and their order, which depends on seed and epoch alone."""
 
 from collections.abc import Callable
 
@@ -170,7 +170,7 @@ def test_a_budget_is_used_up() -> None:
 
 
 def test_the_budget_holds_where_noise_carries_long_documents_far_forward() -> None:
-    lengths = np.array([100] * 500 + [210] * 50)  # 0.6 · 210 < 1.4 · 100: some of the long ones come before short ones
+    lengths = np.array([100] * 500 + [210] * 50)  # 0.6 · 210 < 1.4 · 100: some long ones come before short ones
     sampler = BucketSampler(lengths, max_tokens=1000, noise=0.4, seed=0)
     mixed = 0
     for epoch in range(20):

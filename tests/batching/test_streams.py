@@ -1,4 +1,4 @@
-"""Lanes and windows, against the text itself: every place of it is read once, in its order, with its successor."""
+"""Lanes and windows against the text: every place is read once, in order, with the character that follows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unroll.batching.streams import Lanes, Span, WindowSampler
 
 
 def text(length: int) -> np.ndarray[Any, np.dtype[np.int32]]:
-    """A text in which every character says where it stands."""
+    """A text in which every character is its own place."""
     return np.arange(length, dtype=np.int32)
 
 
@@ -25,11 +25,11 @@ def epoch(sampler: WindowSampler, number: int = 0) -> list[Span]:
 
 
 def lane_steps(lanes: Lanes, spans: list[Span]) -> list[list[int]]:
-    """The places, lane by lane, that the loss is taken of, in the order in which they are read."""
+    """The places with a loss, lane by lane, in the order in which they are read."""
     read: list[list[int]] = [[] for _ in range(lanes.lanes)]
     for span in spans:
         window = lanes[span]
-        assert torch.equal(window.targets, window.ids[:, -window.targets.size(1) :] + 1)  # each with its successor
+        assert torch.equal(window.targets, window.ids[:, -window.targets.size(1) :] + 1)  # each with what follows
         for lane, targets in zip(read, window.targets.tolist(), strict=True):
             lane += [target - 1 for target in targets]
     return read
@@ -64,7 +64,7 @@ def test_every_place_is_learnt_once_in_its_order(
 
 @given(window=st.integers(1, 30), stride=st.integers(1, 30), length=st.integers(60, 200), offset=st.booleans())
 def test_windows_reach_back_and_hand_the_state_on(window: int, stride: int, length: int, offset: bool) -> None:
-    """Followed by hand: a lane's state is that before a place; windows begin where it is, or anew."""
+    """Followed by hand: a window begins at the place that its lane's state belongs to, or from a zero state."""
     if stride > window:
         return
     stream = Lanes(text(length), 3)
@@ -76,8 +76,8 @@ def test_windows_reach_back_and_hand_the_state_on(window: int, stride: int, leng
             for lane in range(3):
                 first = int(batch.ids[lane, 0])
                 if not batch.starts[lane]:
-                    assert place_of_state[lane] == first  # the state fits the characters that follow
-                # Nothing is carried over from the end of the text to its beginning.
+                    assert place_of_state[lane] == first  # the state belongs before this window
+                # No state is carried from the end of the text to its beginning.
                 assert sorted(batch.ids[lane].tolist()) == batch.ids[lane].tolist()
                 place_of_state[lane] = (first + batch.carry) % (length - 1)
             assert learnt <= stride

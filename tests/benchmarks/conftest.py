@@ -32,7 +32,7 @@ def benchmark(
 ) -> Callable[..., Outcome]:
     """Run `python -m benchmarks` in a folder with reviews.csv and any.txt: `benchmark("imdb", "--steps", "2")`."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'src'}")  # of the processes that a table starts
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'src'}")  # for the processes that a table starts
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     write_reviews(Path("reviews.csv"), 200)
     Path("any.txt").write_text(TEXT)
@@ -62,7 +62,7 @@ def rows(benchmark: Benchmark, table: str, *arguments: str) -> list[dict[str, An
 
 @pytest.fixture
 def _loops_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Save the imports of a process; the table `charlm` starts a real one."""
+    """Without a process of their own, which saves its imports; the test of `charlm` starts a real one."""
 
     @contextmanager
     def plain_loops(config: AnyConfig) -> Iterator[PlainLoops]:

@@ -1,4 +1,4 @@
-"""Every table on tiny sizes: printed, as JSON, as Markdown, as a picture."""
+"""Every table with tiny sizes: printed, as JSON, as Markdown, as a picture."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ from benchmarks.training import CEILING, OURS, PLAIN, PRODUCTS, TEXTBOOK
 from tests.benchmarks.conftest import TEXT, Benchmark, rows
 from unroll.errors import DataError, UserError
 
-# below
 SMALL = ("encoder.hidden_size=8", "model.embedding_size=8")
 
 
-# In place of scripts/train.py: it trains at 90 tokens/s alone, and at 45 beside the busy process.
+# It replaces scripts/train.py, and reports 90 tokens/s alone and 45 beside the busy process.
 FAKE = """
 import json, pathlib, sys
 pathlib.Path("settings.json").write_text(json.dumps(sys.argv[1:]))
@@ -86,7 +85,8 @@ def test_startup(benchmark: Benchmark, fake_training: None) -> None:
     measured = rows(benchmark, "startup", "--novel", "any.txt", "data.path=reviews.csv")
     found = {row["what"]: row["seconds"] for row in measured}
     assert found["import unroll"] < found["import torch"]
-    assert [what for what in found if what.startswith("first step")] == [
+    assert [what for what in found if what.startswith("first")] == [
+        "first line on screen",
         "first step, reviews, cold",
         "first step, reviews, warm",
         "first step, novel",
@@ -96,7 +96,7 @@ def test_startup(benchmark: Benchmark, fake_training: None) -> None:
 
 @pytest.mark.usefixtures("benchmark")
 def test_a_real_run_saves_its_first_step() -> None:
-    """Else it would fail, and `_first_step` would raise."""
+    """If the run fails, `_first_step` raises."""
     assert _first_step(["task=imdb", "data.path=reviews.csv", *SMALL]) > 0
 
 
@@ -114,7 +114,7 @@ def test_overhead(benchmark: Benchmark) -> None:
 
 
 def test_a_busy_machine(benchmark: Benchmark, fake_training: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ratios of known speeds; the busy process runs beside half of the runs, and is gone after them."""
+    """The ratios of known speeds. The busy process runs beside half of the runs, and ends with them."""
     busy_process, ended = benchmarks.busy._busy_process, []
 
     @contextmanager
@@ -155,7 +155,7 @@ def test_time_to_quality_on_reviews(benchmark: Benchmark) -> None:
 
 @pytest.mark.usefixtures("_loops_in_this_process", "benchmark")
 def test_time_to_quality_on_the_novel() -> None:
-    """As the command does it, but with few units for the textbook's model as well."""
+    """As the command does it, but with few units for the textbook's model too."""
     textbook = read(["experiment=textbook_charlm", "data.path=any.txt", "data.batch_size=4", *SMALL])
     ours = read(["task=mysterious_island", "data.path=any.txt", *SMALL, "trainer.max_steps=8"])
     table = time_to_quality(textbook, ours, steps=3, rounds=1)
@@ -169,7 +169,7 @@ def check_quality(found: list[dict[str, Any]]) -> None:
     assert [row["figure"] > 0 for row in found] == [True] * 3
 
 
-def test_film_reviews_stand_in_for_a_novel_that_can_not_be_had(
+def test_film_reviews_replace_a_novel_that_cannot_be_downloaded(
     benchmark: Benchmark, fake_training: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def out_of_reach(source: str, path: Path | None, folder: Path, gutenberg: int) -> None:
@@ -182,7 +182,7 @@ def test_film_reviews_stand_in_for_a_novel_that_can_not_be_had(
     given = json.loads(Path("settings.json").read_text())
     assert read(given).data.source == "embedded"
     assert {*STAND_IN} < {*given}
-    # A text that was asked for by name is not replaced, nor is the novel where it is there.
+    # A text that the settings name is not replaced. Nor is the novel if it has been downloaded before.
     request = Request(None, 1, "cpu", ["task=mysterious_island", "data.source=download"], Path("any.txt"))
     Path("data").mkdir()
     Path("data/1268-0.txt").write_text(TEXT)
@@ -200,7 +200,7 @@ def test_a_table_on_the_screen(benchmark: Benchmark) -> None:
     assert "runs/benchmarks/overhead.png" in done.out
 
 
-def test_what_can_not_be_measured_is_refused_in_one_line(benchmark: Benchmark) -> None:
+def test_what_cannot_be_measured_is_refused_in_one_line(benchmark: Benchmark) -> None:
     for table in ("imdb", "charlm"):
         done = benchmark(table, "task=mysterious_island", "data.path=any.txt")
         assert done.code == 2

@@ -1,4 +1,4 @@
-"""The tables in the docs are those of the kept JSON, and a measured table gets there by one command."""
+"""The docs show the tables of the kept JSON, and one command publishes a measured table."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_publishing_puts_a_table_between_its_marks_and_nowhere_else(tmp_path: Pa
     assert (tmp_path / "docs/pictures/speed_tiny.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_can_not_be_published_is_said_in_one_line(tmp_path: Path) -> None:
+def test_what_cannot_be_published_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no table"):
         publish(tmp_path)
     with pytest.raises(UserError, match=r"tiny\.json: no such file"):

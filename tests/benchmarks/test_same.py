@@ -1,4 +1,4 @@
-"""What the benchmarks compare computes the same: from the same weights the same loss, gradients and text."""
+"""The models that the benchmarks compare have the same loss and gradients with the same weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from benchmarks.plain_classifier import PaddedClassifier, TextbookClassifier
 from benchmarks.plain_language_model import TextbookLanguageModel
 from benchmarks.training import _lstm
-from tests.scripts import ROOT
 from unroll.compose import compose
 from unroll.config import ClassificationConfig, LanguageModelingConfig
 from unroll.encoders.parallel import Padding, over_rows
@@ -26,8 +25,8 @@ LABELS = torch.tensor([0, 1, 1, 0, 1, 0, 0, 1])
 
 
 def classifiers() -> tuple[TextbookClassifier, PaddedClassifier, TextClassifier]:
-    """The three with the weights of the first."""
-    config = compose(ROOT / "conf", ["experiment=textbook_imdb"])
+    """All three have the same weights."""
+    config = compose(["experiment=textbook_imdb"])
     assert isinstance(config, ClassificationConfig)
     textbook, padded = TextbookClassifier(WORDS, 2), PaddedClassifier(WORDS, 2)
     ours = build_classifier(config, WORDS, 2)
@@ -44,8 +43,8 @@ def classifiers() -> tuple[TextbookClassifier, PaddedClassifier, TextClassifier]
 
 
 def language_models() -> tuple[TextbookLanguageModel, LanguageModel]:
-    """Both with the weights of the first."""
-    config = compose(ROOT / "conf", ["experiment=textbook_charlm", "encoder.hidden_size=16", "model.embedding_size=8"])
+    """Both have the same weights."""
+    config = compose(["experiment=textbook_charlm", "encoder.hidden_size=16", "model.embedding_size=8"])
     assert isinstance(config, LanguageModelingConfig)
     textbook, ours = TextbookLanguageModel(CHARACTERS, 8, 16), build_language_model(config, CHARACTERS)
     ours.load_state_dict(
@@ -60,7 +59,7 @@ def language_models() -> tuple[TextbookLanguageModel, LanguageModel]:
 
 
 def gradients(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
-    """Of the embedding and of the recurrent weights, by the last part of their names."""
+    """Gradients of the embedding and the recurrent weights, by the last part of their names."""
     loss.backward()
     return {
         name.rpartition(".")[2] if "_l0" in name else name: parameter.grad

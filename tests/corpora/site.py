@@ -75,6 +75,6 @@ def refused(data_dir: Path, source: str = "download") -> str:
     before = sorted(data_dir.rglob("*"))
     message = complaint(lambda: find_text(source, None, data_dir, gutenberg=1268))
     assert sorted(data_dir.rglob("*")) == before
-    assert message.startswith(f"{texts.URL.format(1268)} can't be had (")
+    assert message.startswith(f"{texts.URL.format(1268)} can't be fetched (")
     assert message.endswith(")" + remedy(data_dir))
-    return message.removeprefix(f"{texts.URL.format(1268)} can't be had (").removesuffix(")" + remedy(data_dir))
+    return message.removeprefix(f"{texts.URL.format(1268)} can't be fetched (").removesuffix(")" + remedy(data_dir))

@@ -4,13 +4,16 @@ import hashlib
 import socket
 import threading
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tests.corpora.gutenberg import BOOK, CRLF_NOTE, CUT_NOTE, INSIDE, OTHER_EDITION, written
 from tests.corpora.site import Handler, Site, refused
+from unroll import progress
 from unroll.corpora import texts
 from unroll.corpora.texts import Text, find_text
 
@@ -25,7 +28,11 @@ def test_the_address_is_project_gutenbergs() -> None:
 def test_the_novel_is_downloaded_once(tmp_path: Path, site: Site, known: None, source: str) -> None:
     data = tmp_path / "new" / "data"
     expected = Text("download", "Project Gutenberg's book 1268", INSIDE, (CRLF_NOTE, CUT_NOTE))
-    assert find_text(source, None, data, gutenberg=1268) == expected
+    screen = StringIO()
+    with progress.display(Console(file=screen)):
+        assert find_text(source, None, data, gutenberg=1268) == expected
+        assert find_text(source, None, data, gutenberg=1268).source == "local"
+    assert screen.getvalue() == f"fetching {site.url().format(1268)} from Project Gutenberg\n", "once"
     assert [path for path in data.rglob("*") if path.is_file()] == [data / "1268-0.txt"]
     assert (data / "1268-0.txt").read_bytes() == BOOK
     [(path, headers)] = site.requests

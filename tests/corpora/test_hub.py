@@ -4,13 +4,16 @@ import socket
 import subprocess
 import sys
 import threading
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tests.corpora.hub import Hub
 from tests.corpora.sets import CARD, SETS, SHARDS, TEST, TRAIN, fetched, files_below, get, refused, table
+from unroll import progress
 from unroll.corpora import hub as hub_module
 from unroll.corpora.files import Row, read_rows
 from unroll.errors import ConfigError, DataError
@@ -20,18 +23,21 @@ from unroll.errors import ConfigError, DataError
 
 def test_a_set_in_shards_is_fetched_once(tmp_path: Path, hub: Hub) -> None:
     name, data = f"me/reviews@{hub.commit('me/reviews')}", tmp_path / "data"
+    screen = StringIO()
     for source in ("hub", "auto", "hub"):
-        corpus = get(data, name, source)
+        with progress.display(Console(file=screen)):
+            corpus = get(data, name, source)
         assert (corpus.source, corpus.origin) == ("hub", f"me/reviews@{hub.commit('me/reviews')[:12]}")
         assert corpus.label_names == ("bad", "good")
         assert corpus.test is not None
         assert (list(read_rows(corpus.train)), list(read_rows(corpus.test))) == (TRAIN, TEST)
-        assert corpus.notes == ("only the splits train and test of me/reviews are used; left aside: unsupervised",)
+        assert corpus.notes == ("only the splits train and test of me/reviews are used, not unsupervised",)
     folder = data / "hub" / "me--reviews" / hub.commit("me/reviews")[:12]
     names = ["set.json", "test-00000.parquet", "train-00000.parquet", "train-00001.parquet"]
     assert files_below(data) == [folder / name for name in names]
     assert fetched(hub) == [path for path in sorted(SHARDS) if "unsupervised" not in path]
     assert len(hub.requests) < 30, "once"
+    assert screen.getvalue() == "fetching me/reviews from the Hugging Face hub\n", "once"
     assert {token for _, token in hub.requests} == {None}
 
 
@@ -39,7 +45,7 @@ def test_a_set_without_card_or_class_names(tmp_path: Path, hub: Hub) -> None:
     corpus = get(tmp_path, "me/plain", text_column="review", label_column="stars")
     assert list(read_rows(corpus.train)) == [Row("a", 1), Row("b", 2)]
     assert (corpus.test, corpus.label_names) == (None, None)
-    assert corpus.notes == ("only the splits train and test of me/plain are used; left aside: validation",)
+    assert corpus.notes == ("only the splits train and test of me/plain are used, not validation",)
     with pytest.raises(DataError, match=r"write data\.text_column=review data\.label_column=stars"):
         list(read_rows(get(tmp_path, "me/plain").train))
 
@@ -95,7 +101,7 @@ def test_several_configurations(tmp_path: Path, hub: Hub) -> None:
 def test_what_is_no_table_on_the_hub(tmp_path: Path, hub: Hub, name: str, reason: str) -> None:
     message = refused(tmp_path, name)
     repo = name.partition("@")[0]
-    assert message.startswith(f"{repo} can't be had from the hub ({reason}")
+    assert message.startswith(f"{repo} can't be fetched from the hub ({reason}")
     assert message.endswith(f"; put train.parquet and test.parquet into {tmp_path / repo.partition('/')[2]}")
     assert not fetched(hub) or name == "me/script"
 

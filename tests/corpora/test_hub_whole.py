@@ -46,7 +46,7 @@ def test_a_damaged_file_never_gets_its_name(tmp_path: Path, hub: Hub, path: str,
     else:
         hub.sent[path] = b"x" * len(SHARDS[path])
     said = f"{len(SHARDS[path]):,} bytes, not" if fault == "size" else "its SHA-256 is not the hub's"
-    assert f"({path} came damaged: {said}" in refused(tmp_path / "data", "me/reviews")
+    assert f"({path} was damaged on the way: {said}" in refused(tmp_path / "data", "me/reviews")
     hub.sizes, hub.sha256s, hub.sent = {}, {}, {}
     assert hub.commit("me/reviews") == commit
     assert list(read_rows(get(tmp_path / "data", "me/reviews").train)) == TRAIN

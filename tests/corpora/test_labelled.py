@@ -107,6 +107,16 @@ def test_names_in_a_damaged_form_are_none(tmp_path: Path, metadata: bytes) -> No
     assert find_corpus("auto", place(tmp_path / "t.parquet", sink.getvalue()), tmp_path).label_names is None
 
 
+@pytest.mark.parametrize("names", [["bad", "bad"], ["bad", " "], ["bad", "x" * 1001]])
+def test_names_that_can_name_no_classes_are_left_aside(tmp_path: Path, names: list[str]) -> None:
+    path = tmp_path / "t.parquet"
+    path.write_bytes(parquet({"text": ["a", "b"], "label": [0, 1]}, {"label": names}))
+    note = "the data's own names of classes are not used: two are equal, or one is blank or too long"
+    for labels in (None, ("minus", "plus"), ("one", "two", "three")):
+        found = find_corpus("auto", path, tmp_path, labels=labels)
+        assert (found.label_names, found.notes) == (labels, (note,))
+
+
 def test_labels_name_the_classes_of_any_table(tmp_path: Path) -> None:
     assert find_corpus("auto", place(tmp_path / "t.csv"), tmp_path, labels=LABELS).label_names == LABELS
 
@@ -119,7 +129,7 @@ def test_auto_takes_the_first_there_is(tmp_path: Path, offline: list[str], monke
     corpus = find_corpus("auto", None, data, hub=IMDB)
     assert corpus.source == "embedded"
     assert offline == ["huggingface.co"], "the hub is asked before the embedded copy is taken"
-    assert corpus.notes[0].startswith("stanfordnlp/imdb can't be had from the hub (")
+    assert corpus.notes[0].startswith("stanfordnlp/imdb can't be fetched from the hub (")
 
     found = LabelledCorpus("hub", "a hub", TextFile((tmp_path / "x",)), None, LABELS)
     monkeypatch.setattr(labelled, "_hub", lambda *_: found)
@@ -137,7 +147,7 @@ def test_auto_takes_the_first_there_is(tmp_path: Path, offline: list[str], monke
 
 def test_auto_takes_no_other_set_for_the_one_that_is_asked_for(tmp_path: Path, offline: list[str]) -> None:
     message = complaint("auto", None, tmp_path, hub="me/reviews")
-    assert message.startswith("me/reviews can't be had from the hub (")
+    assert message.startswith("me/reviews can't be fetched from the hub (")
     assert message.endswith(f"; put train.parquet and test.parquet into {tmp_path / 'reviews'}")
     assert complaint("hub", None, tmp_path, hub=IMDB).endswith("or write data.source=embedded")
 

@@ -31,6 +31,15 @@ def test_names_are_used_where_all_labels_fit_them(
     assert label_ids(labels, found, "t.csv").tolist() == ids
 
 
+def test_a_strange_label_is_cut_in_the_message() -> None:
+    with pytest.raises(DataError) as error:
+        label_ids(["x" * 900], [str(number) for number in range(500)], "t.csv")
+    assert len(str(error.value)) < 300
+    with pytest.raises(DataError) as error:
+        number_labels(["x" * 900] * 2, None, "t.csv")
+    assert len(str(error.value)) < 200
+
+
 def test_one_class_is_refused() -> None:
     with pytest.raises(DataError, match=r"^t\.csv: every row has the label 'good'; a classifier needs two classes"):
         number_labels(["good", "good"], NAMES, "t.csv")

@@ -98,13 +98,14 @@ def test_a_path_that_is_no_file(tmp_path: Path) -> None:
     assert complaint(lambda: read_text(long)).startswith(f"{long}: can't be read (File name too long); check")
 
 
-def test_a_text_may_be_so_large_and_no_larger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert texts.LARGEST == 512 * 2**20
-    monkeypatch.setattr(texts, "LARGEST", 2**19)
-    path = written(tmp_path / "t.txt", "x" * 2**19)
-    assert len(read_text(path)[0]) == 2**19
-    written(path, "x" * (2**19 + 1))
-    assert complaint(lambda: read_text(path)) == f"{path}: larger than 0.5 MiB; cut it into smaller files"
+@pytest.mark.parametrize("letter", ["x", "é", "😀"])
+def test_a_text_may_be_so_long_and_no_longer(tmp_path: Path, letter: str) -> None:
+    path = written(tmp_path / "t.txt", letter * 1000)
+    assert read_text(path, max_characters=1000)[0] == letter * 1000
+    message = f"{path}: longer than data.max_characters=1000; cut it into smaller files, or write a larger setting"
+    for more in (1, 10_000):
+        written(path, letter * (1000 + more))
+        assert complaint(lambda: read_text(path, max_characters=1000)) == message
 
 
 # Project Gutenberg's marks.
@@ -221,7 +222,7 @@ def test_another_book_has_its_own_place_and_no_known_edition(tmp_path: Path, off
     assert (found.source, found.origin, found.text[:5]) == ("local", str(path), "ALICE")
     assert len(found.notes) == 2
     message = complaint(lambda: find_text("download", None, tmp_path, gutenberg=12))
-    assert message.startswith("https://www.gutenberg.org/files/12/12-0.txt can't be had (")
+    assert message.startswith("https://www.gutenberg.org/files/12/12-0.txt can't be fetched (")
     assert f"; put Project Gutenberg's book 12 at {tmp_path / '12-0.txt'}, or" in message
 
 

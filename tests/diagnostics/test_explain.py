@@ -1,4 +1,4 @@
-"""What moved a prediction, against predictions of the prefixes and finite differences; surprise, against torch.nn."""
+"""Explanations against predictions for prefixes and finite differences; surprise against torch.nn."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_a_diverged_model_explains_nothing() -> None:
 
 
 def test_the_shares_of_equal_logits_are_of_the_label_asked_for() -> None:
-    """With two classes what speaks for the one speaks against the other, to the same extent."""
+    """With two classes, what speaks for one speaks equally against the other."""
     model = classifier()
     ids = torch.tensor([[2, 4, 5]])
     torch.testing.assert_close(

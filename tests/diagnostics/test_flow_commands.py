@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
+import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,8 @@ from torch.nn import functional as F
 from tests.conftest import write_reviews
 from tests.scripts import Shell
 from tests.settings import from_dict
-from unroll.diagnostics.gradient_flow import gradient_flow
+from unroll.diagnostics.flow_picture import draw
+from unroll.diagnostics.gradient_flow import Flow, gradient_flow
 from unroll.diagnostics.probe import probe
 from unroll.inference.classify import LoadedClassifier
 from unroll.inference.generate import LoadedLanguageModel
@@ -39,6 +43,31 @@ def test_models_stand_side_by_side(shell: Shell) -> None:
     assert len(table) == 3 * 2 * 30
     assert {row["quantity"] for row in table} == {"input", "hidden_0"}
     assert Path("flow.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        Flow(torch.tensor([1.0, 0.5]), torch.tensor([[2.0, 0.1]])),
+        Flow(torch.tensor([1.0, 0.5]), torch.zeros(0, 2)),  # of an encoder without a trace
+        Flow(torch.zeros(2), torch.zeros(1, 2)),
+        Flow(torch.tensor([1.0, torch.inf]), torch.tensor([[torch.nan, torch.inf]])),
+        Flow(torch.rand(1), torch.rand(64, 1)),
+    ],
+)
+@pytest.mark.parametrize("names", [["step 1"], ["task=$x$", "中文", "x" * 1000]])
+def test_any_flow_is_drawn_without_a_warning(flow: Flow, names: list[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = draw(dict.fromkeys(names, flow))
+        figure.savefig(io.BytesIO(), format="png")
+    lines, *maps = figure.axes
+    for line in lines.lines:
+        norms = flow.inputs.tolist()
+        assert line.get_ydata().tolist() == pytest.approx([norm or math.nan for norm in norms], nan_ok=True)
+    expected = np.ma.masked_where(~(flow.hidden.numpy() > 0), flow.hidden.numpy())
+    for axes in maps[: len(names) if len(flow.hidden) else 0]:
+        np.testing.assert_array_equal(axes.images[0].get_array(), expected)
 
 
 def test_a_window_is_seen_at_its_boundary(shell: Shell) -> None:

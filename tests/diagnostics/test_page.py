@@ -1,4 +1,4 @@
-"""The page of explanations: well-formed, self-contained, readable without colour, and nothing in it but text."""
+"""The page of explanations: well-formed, self-contained, readable without colour, and safe with any text."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_each_token_carries_its_effect_in_words_and_in_a_line() -> None:
     ]
     assert by_prefix[0]["title"].endswith("unknown to the model")  # type: ignore[union-attr]
     assert by_prefix[0]["class"] == "unknown"
-    # For the label the line is below (a negative offset of an inset shadow), against it above; as thick as strong.
+    # For the label the line is below the text (an inset shadow of negative offset), against it above.
     lines = [re.search(r"inset 0 (-?\d)px", span["style"] or "") for span in by_gradient]
     assert [line and int(line[1]) for line in lines] == [1, -5, None, 2]
 
@@ -125,8 +125,8 @@ def test_a_surprise_is_told_in_bits_with_what_was_expected() -> None:
 def test_a_chart_goes_through_its_values() -> None:
     (line,) = [attributes for tag, attributes in Reader(page("model", [judgement()])).elements if tag == "polyline"]
     points = [tuple(map(float, point.split(","))) for point in (line["points"] or "").split()]
-    assert points == [(56.0, 100.0), (289.3, 25.0), (522.7, 25.0), (756.0, 32.5)]  # 150 high, from 160 upwards
-    # Means of the surprise so far, the highest of them at the top.
+    assert points == [(56.0, 100.0), (289.3, 25.0), (522.7, 25.0), (756.0, 32.5)]  # y goes from 160 (0) to 10 (1)
+    # The mean surprise so far; the highest is at the top.
     (line,) = [attributes for tag, attributes in Reader(page("model", [SURPRISE])).elements if tag == "polyline"]
     heights = [float(point.split(",")[1]) for point in (line["points"] or "").split()]
     means = [0.25, 3.25 / 2, 15.25 / 3, 16.25 / 4]

@@ -1,4 +1,4 @@
-"""Published figures of small recurrences, recomputed in float64 by four ways that share no code for the recurrence."""
+"""Published figures of small recurrences, recomputed in float64 in four ways that share no code for the recurrence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Case = dict[str, Any]
 
 
 class Reading(NamedTuple):
-    """What a way makes of a row."""
+    """What one of the ways computes for a row."""
 
     output: Tensor  # (time, directions x hidden)
     final: Tensor  # (layers x directions, hidden), the hidden state after the last step
@@ -44,7 +44,7 @@ def by_torch(encoder: RecurrentEncoder, x: Tensor) -> Reading:
 
 def by_backend(name: str) -> Callable[[RecurrentEncoder, Tensor], Reading]:
     def read(encoder: RecurrentEncoder, x: Tensor) -> Reading:
-        """With two steps of padding behind the row, so that the backends' own work is in it."""
+        """Two steps of padding follow the row, so the backends have to handle them."""
         encoder.backend = name
         padded = torch.cat([x, x.new_ones(2, x.size(1))])[None]
         output, state = encoder(padded, torch.tensor([len(x)]))
@@ -85,8 +85,8 @@ def forward(case: Case, way: str) -> dict[str, Tensor]:
 
 
 def seeded(case: Case, way: str) -> dict[str, Tensor]:
-    """torch's own weights, drawn right after the seed. The figures called wrong are those of a well-known slip: the
-    recurrent bias in the place of the input's."""
+    """torch's own weights, drawn right after the seed. The figures called wrong come from a known mistake: they use the
+    recurrent bias in place of the input's."""
     torch.manual_seed(1)
     weights = {name: value.double() for name, value in nn.RNN(5, 2, 1, batch_first=True).state_dict().items()}
     slip = weights | {"bias_ih_l0": weights["bias_hh_l0"]}
@@ -104,7 +104,7 @@ def seeded(case: Case, way: str) -> dict[str, Tensor]:
 
 
 def gradients(case: Case, way: str) -> dict[str, Tensor]:
-    """One unit that reads ones, all its weights the same; the loss is its last hidden state, or that of each window."""
+    """One unit with equal weights reads ones; the loss is its last hidden state, or the last of each window."""
     gates = {"lstm": 4, "gru": 3}.get(case["cell"], 1)
     weight = torch.full((gates, 1), case["weight"], dtype=torch.float64)
     encoder = encoder_of([case["cell"], 1, 1], {"weight_ih_l0": weight, "weight_hh_l0": weight})
@@ -116,7 +116,7 @@ def gradients(case: Case, way: str) -> dict[str, Tensor]:
     return found | {"hidden": torch.cat([reading.output for reading in readings]), "h_n": loss}
 
 
-# What the figures were computed from; all else in a case is a figure.
+# The inputs of a case; everything else in it is a figure.
 GIVEN = {"name", "cell", "input_size", "hidden_size", "num_layers", "bidirectional", "bias", "weights", "x"}
 GIVEN |= {"steps", "window", "weight", "atol", "rtol"}
 
@@ -132,7 +132,7 @@ CASES: dict[str, tuple[Callable[[Case, str], dict[str, Tensor]], Case]] = {
 
 
 def differing(name: str, way: str, case: Case | None = None) -> set[str]:
-    """The figures of a case that a way does not come to within their rounding."""
+    """The figures of a case that a way misses by more than their rounding."""
     compute, published = CASES[name]
     case = case or published
     found, wrong = compute(case, way), set()
@@ -175,7 +175,7 @@ def test_a_figure_beyond_its_rounding_differs(name: str, path: list[Any], by: fl
 
 
 def test_the_shapes_are_those_published() -> None:
-    """Published time first; here the batch comes first in outputs, as in torch.nn with `batch_first`."""
+    """Published with time first; here the outputs have the batch first, as in torch.nn with `batch_first`."""
     case = FIGURES["shapes"]
     encoder = RecurrentEncoder("rnn_tanh", case["input_size"], case["hidden_size"], case["num_layers"])
     output, state = encoder(torch.zeros(case["batch_size"], case["sequence_length"], case["input_size"]))

@@ -1,4 +1,4 @@
-"""torch.nn's own modules over a PackedSequence, as the oracle of the encoders."""
+"""The oracle of the encoders: torch.nn's own modules over a PackedSequence."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -26,7 +26,7 @@ def make_module() -> Callable:
 
 @pytest.fixture
 def make_encoder() -> Callable:
-    """Makes an encoder whose weights are all random, the biases too: (..., dtype) -> RecurrentEncoder."""
+    """Makes an encoder with random weights and biases: (..., dtype) -> RecurrentEncoder."""
 
     def make(*arguments: object, dtype: torch.dtype = torch.float32, **options: object) -> RecurrentEncoder:
         encoder = RecurrentEncoder(*arguments, **options).to(dtype)

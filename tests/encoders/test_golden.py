@@ -1,4 +1,4 @@
-"""Published figures of small recurrences, worked by hand and by torch.nn, to the digits published."""
+"""Published figures of small recurrences, computed by hand and by torch.nn, to all published digits."""
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def test_the_seeded_case_uses_each_bias_once(run):
     weights = {name: value.tolist() for name, value in weights.items()}
     output, _ = run(["rnn_tanh", 5, 2], weights, case["x"])
     close(output, case["output"], case["atol"])
-    # The published figures of a well-known slip: the recurrent bias in the place of the input's.
+    # Figures published for a known mistake: the recurrent bias is used in place of the input's.
     output, _ = run(["rnn_tanh", 5, 2], weights | {"bias_ih_l0": weights["bias_hh_l0"]}, case["x"])
     close(output, case["wrong_output_if_b_hh_is_used_twice"], case["atol"])
 

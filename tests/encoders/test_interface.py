@@ -1,4 +1,4 @@
-"""What the rest of the package takes for granted of an encoder, for every entry of the table."""
+"""What the rest of the package expects of an encoder, for every entry of the table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ both_ways = pytest.mark.parametrize("bidirectional", [False, True])
 
 
 def make(cell: str, bidirectional: bool = False, layers: int = 2) -> Encoder:
-    """An encoder in float64 whose weights are all random, the biases too."""
+    """An encoder in float64 with random weights and biases."""
     encoder = build_encoder(3, cell=cell, hidden_size=5, num_layers=layers, bidirectional=bidirectional).double()
     for parameter in encoder.parameters():
         nn.init.uniform_(parameter, -0.6, 0.6)
@@ -33,7 +33,7 @@ def rows() -> Tensor:
 
 
 def reached(encoder: Encoder) -> State:
-    """A state of four rows that the encoder has come to."""
+    """The state of an encoder after four rows."""
     state: State = encoder(rows())[1]
     return detach(state, torch.zeros(4, dtype=torch.bool))
 
@@ -85,7 +85,7 @@ class TestEveryEncoder:
         for filling in (0.0, garbage):
             leaf = x.masked_fill(PADDING[..., None], filling).requires_grad_()
             output, after = encoder(leaf, LENGTHS)
-            # Also a loss that is infinitely steep at the zeros beyond the rows' ends.
+            # The gradient of the loss may even be NaN beyond the rows' ends.
             steep = torch.ones_like(output).masked_fill(PADDING[..., None], 1.0 if filling == 0 else torch.nan)
             ends = [torch.ones_like(part) for part in as_parts(after)]
             gradients = torch.autograd.grad([output, *as_parts(after)], [leaf, *encoder.parameters()], [steep, *ends])
@@ -160,7 +160,7 @@ def test_the_gradient_flows_through_a_carried_state_until_it_is_detached(cell: s
     cut = detach(state, ended=torch.tensor([True, False, False, False]))
     assert not any(part.requires_grad for part in as_parts(cut))
     output, _ = encoder(second, None, cut)
-    close(output[:1], encoder(second[:1])[0])  # a row that has ended starts anew
+    close(output[:1], encoder(second[:1])[0])  # a row that has ended starts from zero
     close(output[1:], encoder(second[1:], None, pick(state, [1, 2, 3]))[0])
 
 
@@ -170,11 +170,11 @@ def test_the_backward_half_reads_each_row_from_its_own_end(cell: str) -> None:
     half = encoder.output_size // 2
     output, _ = encoder(x, LENGTHS)
     changed, _ = encoder(x.index_fill(1, torch.tensor([0]), 7.0), LENGTHS)
-    # The first step is the last that the backward direction reads: what it put out before stays.
+    # The backward direction reads the first step last, so its outputs at the other steps stay.
     close(changed[:, 1:, half:], output[:, 1:, half:])
     assert not torch.equal(changed[:, 0, half:], output[:, 0, half:])
     changed, _ = encoder(x.index_fill(1, torch.tensor([8]), 7.0), LENGTHS)
-    close(changed[1, :8, :half], output[1, :8, :half])  # the one row that has this step
+    close(changed[1, :8, :half], output[1, :8, :half])  # the only row with this step
     close(changed[[0, 2, 3]], output[[0, 2, 3]])
 
 

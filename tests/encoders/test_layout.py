@@ -1,4 +1,4 @@
-"""Few shapes reach the kernels, and little is added for it."""
+"""Numbers of steps are rounded up: few are left, and little is added."""
 
 from unroll.encoders.layout import round_up
 

@@ -15,7 +15,7 @@ from unroll.encoders.min_gru import scan
 
 @pytest.fixture(params=[1, 2**12, 2**40], ids=["one_piece", "as_it_is", "most_pieces"])
 def _pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows in one piece, in as many as there are, and in the most."""
+    """Rows whole, in the usual number of pieces, and in as many as possible."""
     monkeypatch.setattr(min_gru, "_WORTH_A_CALL", request.param)
 
 
@@ -27,7 +27,7 @@ def make(*sizes: Any, **options: Any) -> MinGRU:
 
 
 def by_hand(weight: Tensor, bias: Tensor, row: Tensor, before: list[float]) -> tuple[list[list[float]], list[float]]:
-    """One layer in one direction over a row (time, features): outputs and the state at the end, in Python's numbers."""
+    """One layer in one direction over a row (time, features), in Python's numbers: its outputs and its last state."""
     hidden, state, outputs = len(before), list(before), []
     for x in row.tolist():
         sums = [
@@ -70,7 +70,7 @@ def test_outputs_and_states_are_those_of_the_equations(layers: int, bidirectiona
 @pytest.mark.usefixtures("_pieces")
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_gradients_are_those_of_the_equations(measure: Any, assert_same: Any, bidirectional: bool) -> None:
-    """Those that autograd finds through the steps of the trace."""
+    """The oracle is autograd through the steps of the trace."""
     encoder, lengths = make(3, 4, 2, bidirectional), torch.tensor([2, 30, 11])
     x = torch.randn(3, 30, 3, dtype=torch.float64)
     state = torch.rand(2 * (1 + bidirectional), 3, 4, dtype=torch.float64)
@@ -97,7 +97,7 @@ def test_one_step_at_a_time_is_the_whole() -> None:
 
 @pytest.mark.parametrize("rows", [1, 16])
 def test_thousands_of_steps_are_exact_in_float32(rows: int) -> None:
-    """Gates from shut to open, so that what is kept spans all magnitudes, with a loop in float64 as the oracle."""
+    """Gates from shut to open, so the kept share has every magnitude. The oracle is a loop in float64."""
     keep = torch.sigmoid(8 * torch.randn(rows, 5000, 32, dtype=torch.float64)).requires_grad_()
     new = (torch.rand_like(keep) * 3 * (1 - keep)).detach().requires_grad_()
     start = torch.rand(rows, 32, dtype=torch.float64)
@@ -140,7 +140,7 @@ def test_small_updates_add_up_in_bfloat16() -> None:
     for _ in range(3000):
         output, state = encoder(x, None, state)
     assert state.dtype == torch.float32
-    bias = encoder.projections[0].bias[0].double().item()  # as bf16 has it
+    bias = encoder.projections[0].bias[0].double().item()  # rounded to bf16
     expected = 1 - (1 - 1 / (1 + math.exp(-bias))) ** 3000
     assert output.item() == pytest.approx(expected, rel=2**-8)
 

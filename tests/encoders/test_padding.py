@@ -35,7 +35,7 @@ class TestPadding:
         for result in (actual, expected):
             assert (result["output"][padding] == 0).all()
             assert (result["gradient of x"][padding] == 0).all()
-            if cell != "rnn_relu":  # which may be flat at a step
+            if cell != "rnn_relu":  # a ReLU may have no slope at a step
                 assert (result["gradient of x"][~padding] != 0).all()
 
     def test_how_much_there_is(self, make_encoder, make_state, measure, cell, bidirectional, backend):
@@ -95,13 +95,13 @@ class TestPadding:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_an_lstm_that_forgets_at_once_does_so_in_its_own_steps_only(make_encoder, backend, dtype):
-    """The cell state outlasts any padding, whatever the gates were trained to; and nothing of the padding gets in."""
+    """The padding leaves the cell state as it was, whatever the gates' weights are."""
     encoder = make_encoder("lstm", 3, 4, backend=backend)
     with torch.no_grad():
         encoder.bias_ih_l0.copy_(torch.tensor([80.0, -80.0, 80.0, 80.0]).repeat_interleave(4))
     x, lengths = torch.randn(3, 300, 3), torch.tensor([1, 300, 4])
     output, (h, c) = encoder.to(dtype)(x.to(dtype), lengths)
-    # All let in, nothing kept, all let out: c = 1 and h = tanh(1) after each step.
+    # Input and output gates open, forget gate shut: c = 1 and h = tanh(1) after each step.
     close(c, torch.ones_like(c), atol=0)
     close(h, torch.ones_like(h).tanh(), atol=0 if dtype == torch.bfloat16 else 1e-6)
     assert (output[torch.arange(300) >= lengths[:, None]] == 0).all()
@@ -117,7 +117,7 @@ def test_windows_with_carried_state_are_one_long_row(make_encoder, make_state, c
         outputs = []
         carried = state
         for start in range(0, 10, size):
-            # Rows end in the last windows; one that has ended keeps its state, so it is left out of the next window.
+            # Some rows end in the last windows. The next window leaves out a row that has ended, so its state stays.
             reading = (lengths > start).nonzero().flatten()
             steps = (lengths[reading] - start).clamp(max=size)
             output, after = encoder(x[reading, start : start + size], steps, pick(carried, reading))
@@ -132,7 +132,7 @@ def test_windows_with_carried_state_are_one_long_row(make_encoder, make_state, c
 
 @pytest.mark.parametrize("cell", CELLS)
 class TestBfloat16:
-    """torch runs these kernels with or without bf16 instructions in the processor, by different code."""
+    """torch has different code for these kernels on processors with and without bf16 instructions."""
 
     def test_autocast(self, make_encoder, make_state, cell, backend):
         encoder = make_encoder(cell, 8, 16, 2, True, backend=backend)
@@ -191,7 +191,7 @@ def test_sizes_at_which_the_fast_kernels_work_in_blocks(torch_nn, measure, cell,
 def test_numbers_of_steps_that_the_lstms_kernels_do_not_get(
     make_encoder, make_state, torch_nn, measure, backend, steps, given, bidirectional
 ):
-    """They get 34, 76, 38 and 136 steps."""
+    """The kernels get 34, 76, 38 and 136 steps instead."""
     encoder = make_encoder("lstm", 3, 4, 2, bidirectional, backend=backend)
     x, lengths = torch.randn(len(steps), max(steps), 3), torch.tensor(steps)
     state = make_state(encoder, len(steps)) if given else None

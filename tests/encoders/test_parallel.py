@@ -1,4 +1,4 @@
-"""Rows in shares, one a core, against torch's kernel over all rows at once."""
+"""Rows in shares, one per core, against torch's kernel over all rows at once."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_frozen_weights_get_no_gradient_and_the_input_does() -> None:
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("cell", list(NN))
 def test_equal_work_gives_equal_bits(cell: str, bf16: bool) -> None:
-    """Whichever share is done first: autocast keeps one cast of a weight for all threads, and forgets it with any."""
+    """Whichever share ends first. Autocast's own cache of casts, which the threads share, would make it matter."""
     encoder, x, lengths = RecurrentEncoder(cell, 8, 16), torch.randn(12, 50, 8), torch.randint(1, 51, (12,))
     gradients = []
     for _ in range(30):
@@ -162,7 +162,7 @@ def test_a_forked_process_has_workers_of_its_own() -> None:
 
 @pytest.mark.parametrize(("first", "shared"), [("unroll.runtime", True), ("torch", False)])
 def test_rows_are_shared_out_where_openmp_could_be_told_to_make_room(first: str, shared: bool) -> None:
-    """OpenMP reads the environment when torch is loaded: `configure` changes nothing after that."""
+    """OpenMP reads the environment when torch is loaded, so `configure` changes nothing after that."""
     code = f"""
 import sys, {first}
 from unroll.runtime import configure
@@ -184,7 +184,7 @@ print(sorted(rows))
 
 
 def test_each_worker_computes_on_one_core_whenever_it_starts() -> None:
-    """A worker that took over the process's two threads would make a team of its own on the cores of the others."""
+    """A worker that copied the process's two threads would start a team of its own on the other worker's core."""
     code = """
 import torch
 from unroll.encoders.parallel import _pool
@@ -192,7 +192,7 @@ torch.set_num_threads(2)
 pool = _pool(0, 2)
 large = torch.randn(1000, 1000)
 def work(_):
-    (large + large).sum(), large @ large  # what computes on all threads that it may
+    (large + large).sum(), large @ large  # these use all threads that they may
     return torch.get_num_threads()
 print(torch.get_num_threads(), *set(pool.map(work, range(8))), torch.get_num_threads())
 """

@@ -11,7 +11,7 @@ LENGTHS = [3, 1, 6, 4]
 
 @pytest.fixture
 def output() -> torch.Tensor:
-    """Outputs below zero, so that the zeros of the padding would win a maximum."""
+    """Outputs below zero: the zeros of the padding would win a maximum."""
     values = -1 - torch.rand(4, 6, 8)
     return values.masked_fill((torch.arange(6) >= torch.tensor(LENGTHS)[:, None])[..., None], 0)
 
@@ -48,9 +48,9 @@ def test_gradient_stays_in_the_row_s_own_steps(output, how, num_directions):
         expected[i, :length] = gradient
     output.requires_grad_()
     (pool(output, torch.tensor(LENGTHS), [how], num_directions) * weights).sum().backward()
-    # Where the pooling takes a step, or all of them; in the padding, nothing.
+    # The same at every step of a row.
     torch.testing.assert_close(output.grad * (output != 0), expected)
-    if how != "mean":  # the mean relies on the zeros there, and may hand them a gradient that the encoder drops
+    if how != "mean":  # the mean may give the padding a gradient: the encoder drops it
         assert not output.grad[output == 0].any()
 
 

@@ -1,4 +1,4 @@
-"""What an encoder is made of: parameters, initial values, drop-out, and the errors for wrong use."""
+"""What an encoder is made of: parameters, initial values, dropout, and the errors for wrong use."""
 
 import copy
 import math
@@ -91,7 +91,7 @@ class TestInitialValues:
 class TestDropout:
     @staticmethod
     def _pass_through(num_layers: int, dropout: float, backend: str, size: int = 32) -> RecurrentEncoder:
-        """Layers that each hand on what they are given."""
+        """Layers that pass their input on unchanged."""
         encoder = RecurrentEncoder("rnn_relu", size, size, num_layers, dropout=dropout, backend=backend)
         for name, parameter in encoder.named_parameters():
             (nn.init.eye_ if name.startswith("weight_ih") else nn.init.zeros_)(parameter)
@@ -99,14 +99,14 @@ class TestDropout:
 
     @staticmethod
     def _inputs(lengths: list[int] | None) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """Ones, the lengths, and where the rows are."""
+        """Rows of ones, their lengths, and a mask of their steps."""
         inside = torch.arange(6) < torch.tensor(lengths or [6, 6, 6])[:, None]
         return torch.ones(3, 6, 32), torch.tensor(lengths) if lengths else None, inside
 
     def test_one_draw_for_each_output_between_two_layers(self, backend, lengths):
         x, lengths, inside = self._inputs(lengths)
         output = self._pass_through(2, 0.5, backend)(x, lengths)[0].detach()
-        # Once dropped or doubled, for one place between layers; nothing above the last layer or below the first.
+        # Dropped or doubled once, between the two layers; no dropout before the first layer or after the last.
         assert set(output[inside].unique().tolist()) == {0.0, 2.0}
         assert abs((output[inside] == 0).float().mean() - 0.5) < 0.1
         assert not output[~inside].any()
@@ -120,7 +120,7 @@ class TestDropout:
         assert abs((output[inside] == 0).float().mean() - 0.75) < 0.1
 
     def test_the_last_layer_s_outputs_are_whole(self, make_module, backend, lengths):
-        """With everything dropped the last layer reads zeros, and what it makes of them comes out as it is."""
+        """With everything dropped the last layer reads zeros, and its own outputs are not dropped."""
         encoder = RecurrentEncoder("lstm", 32, 8, 2, True, dropout=1.0, backend=backend)
         last = make_module("lstm", 16, 8, bidirectional=True)
         last.load_state_dict(

@@ -26,7 +26,7 @@ NAMES = {
 
 
 def torch_cell(cell, parameters, place):
-    """torch.nn's module of one step with the weights of one layer and direction."""
+    """torch.nn's cell with the weights of one layer and direction."""
     weight = parameters[f"weight_ih_{place}"]
     hidden = parameters[f"weight_hh_{place}"].size(1)
     options = {"nonlinearity": cell.removeprefix("rnn_")} if cell.startswith("rnn") else {}
@@ -36,7 +36,7 @@ def torch_cell(cell, parameters, place):
 
 
 def by_torch_cells(cell, parameters, row, layers, directions, states):
-    """A row (time, features) through a loop over torch's cells; `states` is one tuple a layer and direction."""
+    """Read a row (time, features) in a loop over torch's cells; `states` holds a tuple per layer and direction."""
     finals = []
     for layer in range(layers):
         outputs = []

@@ -1,4 +1,4 @@
-"""Encoders by name: what is built of settings, and the errors that say which setting is wrong."""
+"""Encoders by name: what the settings build, and the errors that name a wrong setting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTINGS: dict[str, Any] = {
 
 
 class Decay(Encoder):
-    """Outputs that fade: of one direction and layer, with an option that is needed and one that is not."""
+    """One direction and one layer; one option has no default, the other has one."""
 
     def __init__(self, input_size: int, hidden_size: int, rate: float, scale: float = 1.0) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Decay(Encoder):
 
 
 class Silent(Decay):
-    """Does not say what it is."""
+    """It does not set all attributes."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         nn.Module.__init__(self)
@@ -49,7 +49,7 @@ class Silent(Decay):
 
 
 class Named(RecurrentEncoder):
-    """A constructor with `cell` and options among the settings."""
+    """Its constructor takes `cell` and an option."""
 
     def __init__(self, cell: str, input_size: int, hidden_size: int, twice: bool = False) -> None:
         super().__init__("gru", input_size, hidden_size * (1 + twice))
@@ -178,7 +178,7 @@ def test_what_is_no_encoder_is_refused_at_once(entry: Any, message: str) -> None
 
 @pytest.mark.parametrize(("entry", "message"), FAULTS, ids=["module", "function", "abstract", "sizeless"])
 def test_an_installed_package_s_entry_that_is_none_is_a_config_error(entry: Any, message: str) -> None:
-    ENCODERS.register("mine", entry)  # as an entry point comes in, unchecked
+    ENCODERS.register("mine", entry)  # unchecked, as an entry point comes in
     with pytest.raises(ConfigError, match=f"encoder.cell=mine: .*{message}"):
         build_encoder(3, cell="mine", **SETTINGS)
 

@@ -56,10 +56,12 @@ def fallbacks(folder: Path, count: int, run_dir: Path, seed: int = 0) -> Outcome
     """Where `last.ckpt` is damaged, the one before it is found."""
     from rich.console import Console
 
+    from unroll.progress import display
     from unroll.training.resume import find_start
 
     outcome, chance = Outcome("damaged last.ckpt, then resumed"), random.Random(seed)
     copy = folder / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(run_dir, copy)
     (copy / "summary.json").unlink(missing_ok=True)
     last = copy / "checkpoints" / "last.ckpt"
@@ -70,7 +72,8 @@ def fallbacks(folder: Path, count: int, run_dir: Path, seed: int = 0) -> Outcome
         screen = StringIO()
         outcome.tried += 1
         try:
-            found = find_start(copy, {}, Console(file=screen))
+            with display(Console(file=screen)):
+                found = find_start(copy, {})
         except CheckpointError as error:
             outcome.lost.append(f"{number}: {error}")
             continue
@@ -115,14 +118,14 @@ def tables(folder: Path, count: int, suffix: str, seed: int = 0) -> Outcome:
 def settings(folder: Path, count: int, seed: int = 0) -> Outcome:
     """A damaged file of settings is refused in one line, or read: a digit may have become another."""
     outcome, chance = Outcome("damaged settings files"), random.Random(seed)
-    shutil.copytree(ROOT / "conf", folder / "conf")
+    shutil.copytree(ROOT / "conf", folder / "conf", dirs_exist_ok=True)
     files = sorted((folder / "conf").rglob("*.yaml"))
     for number in range(count):
         path = chance.choice(files)
         content = path.read_bytes()
         path.write_bytes(damaged(content, chance))
         with outcome.trial(f"settings {number}, {path.name}"):
-            compose(folder / "conf", ["task=mysterious_island", "encoder=gru"])
+            compose(["task=mysterious_island", "encoder=gru"], conf=folder / "conf")
             outcome.note("read")
         path.write_bytes(content)
     return outcome

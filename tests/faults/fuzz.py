@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -43,13 +44,12 @@ VALUES = st.recursive(
 )
 
 
-def trials(fault: str, count: int, strategy: st.SearchStrategy[Any], check: Callable[[Any], Any]) -> Outcome:
-    """Give `check` so many inputs."""
+def trials(fault: str, count: int, strategy: st.SearchStrategy[Any], check: Callable[[Any], Any], seed: int) -> Outcome:
+    """Give `check` so many inputs, others for another seed."""
     outcome = Outcome(fault)
 
-    @settings(
-        max_examples=count, database=None, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-    )
+    @hypothesis.seed(seed)
+    @settings(max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(strategy)
     def run(value: Any) -> None:
         with outcome.trial(repr(value)[:200]):
@@ -60,7 +60,9 @@ def trials(fault: str, count: int, strategy: st.SearchStrategy[Any], check: Call
     return outcome
 
 
-def texts(count: int, classifier: LoadedClassifier, language_model: LoadedLanguageModel) -> list[Outcome]:
+def texts(
+    count: int, classifier: LoadedClassifier, language_model: LoadedLanguageModel, seed: int = 0
+) -> list[Outcome]:
     def ask(text: str) -> None:
         assert 0 <= classifier.predict([text])[0].probability <= 1
         assert "<script" not in page("model", explain(judge_text, classifier, [text]))
@@ -72,13 +74,13 @@ def texts(count: int, classifier: LoadedClassifier, language_model: LoadedLangua
         assert "<script" not in page("model", explain(surprise, language_model, [text]))
 
     return [
-        trials("fuzzed reviews", count, TEXTS | st.just("<script>alert(1)</script>"), ask),
-        trials("fuzzed prompts", count, TEXTS | st.text("the sandicp", max_size=50), go_on),
-        trials("fuzzed texts, explained", count, TEXTS, surprised),
+        trials("fuzzed reviews", count, TEXTS | st.just("<script>alert(1)</script>"), ask, seed),
+        trials("fuzzed prompts", count, TEXTS | st.text("the sandicp", max_size=50), go_on, seed),
+        trials("fuzzed texts, explained", count, TEXTS, surprised, seed),
     ]
 
 
-def files(count: int, folder: Path) -> list[Outcome]:
+def files(count: int, folder: Path, seed: int = 0) -> list[Outcome]:
     def check(path: Path, read: Callable[[Path], Any]) -> Callable[[bytes], None]:
         def run(content: bytes) -> None:
             path.write_bytes(content)
@@ -91,14 +93,14 @@ def files(count: int, folder: Path) -> list[Outcome]:
             row.text.encode()
 
     return [
-        trials("fuzzed csv", count, FILES, check(folder / "fuzzed.csv", rows)),
-        trials("fuzzed jsonl", count, FILES, check(folder / "fuzzed.jsonl", rows)),
-        trials("fuzzed parquet", count, FILES, check(folder / "fuzzed.parquet", rows)),
-        trials("fuzzed novels", count, FILES, check(folder / "fuzzed.txt", read_text)),
+        trials("fuzzed csv", count, FILES, check(folder / "fuzzed.csv", rows), seed),
+        trials("fuzzed jsonl", count, FILES, check(folder / "fuzzed.jsonl", rows), seed),
+        trials("fuzzed parquet", count, FILES, check(folder / "fuzzed.parquet", rows), seed),
+        trials("fuzzed novels", count, FILES, check(folder / "fuzzed.txt", read_text), seed),
     ]
 
 
-def configs(count: int) -> Outcome:
+def configs(count: int, seed: int = 0) -> Outcome:
     def nest(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key, value in pairs:
@@ -113,4 +115,4 @@ def configs(count: int) -> Outcome:
                 group[name] = value
         return values
 
-    return trials("fuzzed settings", count, st.lists(st.tuples(KEYS, VALUES), max_size=4).map(nest), from_dict)
+    return trials("fuzzed settings", count, st.lists(st.tuples(KEYS, VALUES), max_size=4).map(nest), from_dict, seed)

@@ -21,8 +21,8 @@ from unroll import checkpoint
 from unroll.errors import CheckpointError
 
 # A process that has imported everything, and of which each run is a copy.
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.faults.preload"])
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["tests.faults.preload"])
 
 KILLS_A_RUN = 6  # and then it may end
 
@@ -55,14 +55,15 @@ def settings(task: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def run(values: dict[str, Any], run_dir: str, largest: int | None = None) -> None:
+def run(values: dict[str, Any], run_dir: str, largest: int | None = None, log_file: str | None = None) -> None:
     """Train, or resume the run if it has been saved; what it says goes to a file. No other file of it may become
     larger than so many bytes."""
     from unroll import cli
-    from unroll.training.resume import find_start
+    from unroll.config import Config
+    from unroll.progress import display
     from unroll.training.run import train
 
-    with open(f"{run_dir}.log", "a") as log:  # not in the folder: it has to be unused
+    with open(log_file or f"{run_dir}.log", "a") as log:  # not in the folder: it has to be unused
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
 
@@ -74,10 +75,9 @@ def run(values: dict[str, Any], run_dir: str, largest: int | None = None) -> Non
             from rich.console import Console
 
             torch.set_num_threads(1)
-            console = Console(file=log)
             saved = (Path(run_dir) / "checkpoints" / "last.ckpt").exists()
-            start = find_start(Path(run_dir), {}, console) if saved else None
-            train(start.config if start else from_dict(values | {"run_dir": run_dir}), console, start)
+            with display(Console(file=log)):
+                train(Config(resume=run_dir) if saved else from_dict(values | {"run_dir": run_dir}))
 
         code = cli.run(main)
         log.flush()
@@ -87,7 +87,7 @@ def run(values: dict[str, Any], run_dir: str, largest: int | None = None) -> Non
 def start(values: dict[str, Any], run_dir: Path, largest: int | None = None) -> Any:
     if not (run_dir / "checkpoints" / "last.ckpt").exists():
         shutil.rmtree(run_dir, ignore_errors=True)  # killed before anything was saved: nothing is lost
-    process = _SERVER.Process(target=run, args=(values, str(run_dir), largest))
+    process = SERVER.Process(target=run, args=(values, str(run_dir), largest))
     process.start()
     return process
 
@@ -126,7 +126,7 @@ def kill(task: str, folder: Path, kills: int, seed: int = 0) -> Outcome:
     """Kill runs of a task so many times, each at a random moment; compare each that ends with one left alone."""
     outcome, moments, number = Outcome(f"kill -9, {task}"), random.Random(seed), 0
     values = settings(task, folder)
-    warm = _SERVER.Process(target=int)  # starting the server takes long
+    warm = SERVER.Process(target=int)  # starting the server takes long
     warm.start()
     warm.join()
     began = time.monotonic()
@@ -134,7 +134,7 @@ def kill(task: str, folder: Path, kills: int, seed: int = 0) -> Outcome:
     length = time.monotonic() - began
     while outcome.tried < kills:
         number += 1
-        run_dir = folder / f"{task}_{number}"
+        run_dir = folder / f"{task}_{seed}_{number}"
         for _ in range(min(KILLS_A_RUN, kills - outcome.tried)):
             if not strike(start(values, run_dir), moments.uniform(0, length), run_dir, outcome):
                 break
@@ -145,7 +145,9 @@ def kill(task: str, folder: Path, kills: int, seed: int = 0) -> Outcome:
         else:
             difference = f"exit code {process.exitcode}"
         outcome.note("runs compared")
-        if difference:
+        if not difference:
+            shutil.rmtree(run_dir)
+        else:
             outcome.lost.append(f"{run_dir}: {difference}: {Path(f'{run_dir}.log').read_text()[-2000:]}")
     return outcome
 

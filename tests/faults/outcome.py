@@ -17,6 +17,7 @@ class Outcome:
     tried: int = 0
     lost: list[str] = field(default_factory=list)  # what went wrong, each time that it did
     notes: dict[str, int] = field(default_factory=dict)
+    peak: int | None = None  # MiB by which the process grew at most, where it was measured
 
     @property
     def survived(self) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from tests.faults import checkpoint_bombs as bombs
 from tests.settings import from_dict
 from unroll import checkpoint
 from unroll.config import to_dict
@@ -20,6 +24,7 @@ from unroll.inference.classify import CHUNK, LoadedClassifier
 from unroll.inference.evaluate import evaluate
 from unroll.inference.load import load
 from unroll.models.classifier import build_classifier
+from unroll.progress import Display, display
 from unroll.text.vocabulary import Vocabulary
 
 WORDS = ["a", "good", "bad", "film", "plot", "<3", "it", "'"]
@@ -113,7 +118,9 @@ def test_the_stream_is_lazy_and_bounded(model: LoadedClassifier) -> None:
 
 
 def test_a_single_string_is_refused(model: LoadedClassifier) -> None:
-    with pytest.raises(TypeError, match=r"predict\(\[text\]\)"):
+    with pytest.raises(
+        TypeError, match=r"texts must be a list of texts, not str; put a single text in a list: \[text\]"
+    ):
         model.predict("good")
 
 
@@ -155,23 +162,50 @@ def test_labels_that_the_model_does_not_know_and_another_corpus_are_refused(
         evaluate(saved(tmp_path, config=config), None, "test")
 
 
+def _name(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+@pytest.mark.parametrize(("name", "changed"), list(bombs.contents(content())), ids=_name)
+def test_what_is_no_usable_model_is_refused_in_one_line(tmp_path: Path, name: str, changed: dict[str, Any]) -> None:
+    checkpoint.save(changed, tmp_path / "model.ckpt")
+    with pytest.raises(CheckpointError) as caught:
+        load(tmp_path / "model.ckpt")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500 + len(str(tmp_path))
+
+
 @pytest.mark.parametrize(
-    "weight",
+    ("weight", "message"),
     [
-        torch.zeros(1).expand(10, 8),  # a few bytes that claim to be many
-        torch.zeros(10, 8).to_sparse(),
-        torch.zeros(10, 8, dtype=torch.int64),
-        torch.zeros(10, 9)[:, :8],
+        (torch.full((10, 8), math.nan), "embedding.weight is not finite: the training diverged"),
+        (torch.zeros(10, 8, dtype=torch.int64), "embedding.weight is not an array of floating-point numbers"),
+        (torch.zeros(10, 9)[:, :8], "embedding.weight is not an array of numbers that follow each other"),
+        (torch.zeros(1).expand(10, 8), "a tensor that repeats its numbers"),
+        ("text", "embedding.weight is a str, not a tensor"),
     ],
-    ids=["view", "sparse", "integers", "gaps"],
+    ids=["nan", "integers", "gaps", "view", "text"],
 )
-def test_weights_that_are_no_plain_arrays_are_refused(tmp_path: Path, weight: torch.Tensor) -> None:
+def test_a_weight_that_is_none_is_named(tmp_path: Path, weight: Any, message: str) -> None:
     changed = content()
     changed["state_dict"]["model.embedding.weight"] = weight
-    path = tmp_path / "model.ckpt"
-    checkpoint.save(changed, path)
-    with pytest.raises(CheckpointError, match=r"embedding.weight is not an array of floating-point numbers"):
-        load(path)
+    checkpoint.save(changed, tmp_path / "model.ckpt")
+    with pytest.raises(CheckpointError, match=message):
+        load(tmp_path / "model.ckpt")
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_any_precision_are_used(tmp_path: Path, kind: torch.dtype) -> None:
+    changed = content()
+    weights = {name: weight.to(kind) for name, weight in changed["state_dict"].items()}
+    checkpoint.save(changed | {"state_dict": weights}, tmp_path / "all.ckpt")
+    one = changed["state_dict"] | {"model.embedding.weight": weights["model.embedding.weight"]}
+    checkpoint.save(changed | {"state_dict": one}, tmp_path / "one.ckpt")
+    expected = load(saved(tmp_path)).predict(["a good film"])[0].probability
+    for name in ("all", "one"):
+        model = load(tmp_path / f"{name}.ckpt")
+        assert model.predict(["a good film"])[0].probability == pytest.approx(expected, abs=5e-3)
+        assert {p.dtype for p in model.model.parameters()} == {torch.promote_types(kind, torch.float32)}
 
 
 @pytest.mark.parametrize(
@@ -182,6 +216,10 @@ def test_weights_that_are_no_plain_arrays_are_refused(tmp_path: Path, weight: to
         ({"vocabulary": ["a", "b"]}, "a vocabulary begins with"),
         ({"vocabulary": ["<pad>", "<unk>"]}, "embedding.weight is (10, 8), not (2, 8)"),
         ({"labels": ["one", "two", "three"]}, "head.0"),
+        ({"labels": ["one"]}, "'labels' holds fewer than two classes"),
+        ({"labels": ["one", "one"]}, "'labels' holds an empty text, or one twice"),
+        ({"labels": ["one", ""]}, "'labels' holds an empty text, or one twice"),
+        ({"vocabulary": ["<pad>", "<unk>", "\udfff"]}, "half of a character"),
         ({"labels": ["one", 2]}, "'labels' holds something that is no string"),
         ({"vocabulary": ["<pad>", "<unk>", 3]}, "'vocabulary' holds something that is no string"),
         ({"state_dict": {}}, "is missing"),
@@ -200,3 +238,54 @@ def test_sizes_that_a_file_only_claims_take_no_memory(tmp_path: Path) -> None:
     config["encoder"] |= {"hidden_size": 65536, "num_layers": 64}
     with pytest.raises(CheckpointError, match="the weight"):
         load(saved(tmp_path, config=config))
+
+
+def test_a_model_says_what_it_is(tmp_path: Path) -> None:
+    data = {"source": "local", "origin": "a\x1b[31m.csv", "fingerprint": "0", "train": 12}
+    model = load(saved(tmp_path, labels=["no\u202e", "yes"], data=data))
+    size = sum(parameter.numel() for parameter in model.model.parameters())
+    assert repr(model) == (
+        f"classifier: lstm, 1 layer of 64 units, one direction, {size:,} parameters\n"
+        "  trained on: a␛[31m.csv (local)\n"
+        "  vocabulary: 10 words; it reads texts of any length\n"
+        "  labels: no\\u202e, yes\n"
+        '  use: model.predict(["a text", "another"]) returns labels and probabilities'
+    )
+    many = load(saved(tmp_path, **content_of_classes(30)))
+    assert "labels: class 0, class 1, " in repr(many)
+    assert "class 9 and 20 more\n" in repr(many)
+
+
+def content_of_classes(count: int) -> dict[str, Any]:
+    weights = content()["state_dict"]
+    head = {
+        name: weight[:1].repeat(count, *[1] * (weight.dim() - 1)) for name, weight in weights.items() if "head" in name
+    }
+    return {"labels": [f"class {number}" for number in range(count)], "state_dict": weights | head}
+
+
+def test_an_answer_is_safe_to_show(tmp_path: Path) -> None:
+    predictions = load(saved(tmp_path, labels=["\x1b[2J\n", "a"])).predict(["good", "bad plot"])
+    assert all(each.answer.isprintable() for each in predictions)
+    assert len({len(each.answer) for each in predictions}) == 1
+    assert {each.label for each in predictions} <= {"\x1b[2J\n", "a"}
+
+
+def test_work_is_shown_where_a_program_asks(
+    model: LoadedClassifier, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "test.csv"
+    path.write_text("text,label\n" + "good film,positive\nbad film,negative\n" * 4)
+    documents, screen = model.read(path, "test"), io.StringIO()
+    model.predict(["good"] * 5)
+    model.score(documents)
+    assert capsys.readouterr() == ("", "")
+    console = Console(file=screen, width=100)
+    monkeypatch.setattr("unroll.progress.Display", lambda console: Display(console, seconds_between_lines=0))
+    with display(console):
+        model.predict(["good"] * 5)
+        model.score(documents)
+    lines = screen.getvalue().splitlines()
+    assert lines[0].startswith("predicting  1 of 5 texts")
+    assert lines[-2].startswith("predicting  5 of 5 texts")
+    assert lines[-1].startswith("evaluating  8 of 8 documents")

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 from torch.nn import functional as F
 
+from tests.faults import checkpoint_bombs as bombs
+from tests.faults.outcome import Outcome
 from tests.inference.distribution import probabilities
-from unroll.config import LanguageModelingConfig
+from tests.settings import from_dict
+from unroll import checkpoint
+from unroll.config import LanguageModelingConfig, to_dict
 from unroll.encoders import RecurrentEncoder
 from unroll.errors import DataError, UserError
 from unroll.inference.generate import LoadedLanguageModel
+from unroll.inference.load import load
+from unroll.inference.score import score_dynamically
 from unroll.inference.stepper import TorchStepper
-from unroll.models.language_model import LanguageModel
+from unroll.models.language_model import LanguageModel, build_language_model
+from unroll.progress import Display, display
 from unroll.text.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -241,3 +251,66 @@ def test_a_recurrence_that_explodes_is_named() -> None:
     assert len(loaded.generate("a", 120)) == 121
     with pytest.raises(UserError, match="logits are not finite"):
         loaded.generate("a", 140)
+
+
+def content() -> dict[str, Any]:
+    """A checkpoint of an untrained model."""
+    config = from_dict({"task": "language_modeling", "encoder": {"hidden_size": 16}, "model": {"embedding_size": 8}})
+    weights = build_language_model(config, len(LETTERS) + 2).state_dict()
+    return {
+        "format": checkpoint.FORMAT,
+        "task": "novel",
+        "config": to_dict(config),
+        "tokenizer": "characters",
+        "vocabulary": ["<pad>", "<unk>", *LETTERS],
+        "labels": [],
+        "opening": "a",
+        "data": {"source": "local", "origin": "x.txt", "fingerprint": "0"},
+        "versions": {},
+        "state_dict": {f"model.{name}": weight for name, weight in weights.items()},
+    }
+
+
+def test_a_checkpoint_is_loaded_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    path, refused = tmp_path / "model.ckpt", Outcome("contents")
+    checkpoint.save(content(), path)
+    assert load(path).generate("K", 5)[0] == "K"
+    for name, changed in bombs.contents(content()):
+        checkpoint.save(changed, path)
+        with refused.trial(name):
+            load(path)
+    assert refused.lost == []
+    assert refused.notes == {"refused": refused.tried}
+
+
+def test_a_model_says_what_it_is() -> None:
+    model = make_model()
+    size = sum(parameter.numel() for parameter in model.model.parameters())
+    described = repr(model).splitlines()
+    assert described[0].endswith(f", one direction, {size:,} parameters")
+    assert described[0].startswith("language model: lstm, 1 layer of ")
+    assert described[1:] == [
+        "  trained on: nothing yet",
+        "  vocabulary: 19 characters",
+        '  use: model.generate("The ", length=200) returns the prompt and what follows it',
+    ]
+
+
+def test_long_work_is_shown_where_a_program_asks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, screen = make_model(), io.StringIO()
+    ids = model.encode("Mad fig.\n" * 500)
+    expected = (model.generate("K", 20, samples=2), model.score(ids))
+    assert capsys.readouterr() == ("", "")
+    console = Console(file=screen, width=100)
+    monkeypatch.setattr("unroll.progress.Display", lambda console: Display(console, seconds_between_lines=0))
+    with display(console):
+        found = (model.generate("K", 20, samples=2), model.score(ids))
+        rms = {name: torch.ones_like(p) for name, p in model.model.named_parameters()}
+        score_dynamically(model.model, ids[:200], rms)
+    assert found == expected
+    lines = screen.getvalue().splitlines()
+    assert any(line.startswith("generating  10 of 20 steps") for line in lines)
+    assert any(line.startswith("evaluating  3 of 5 windows") for line in lines)
+    assert any(line.startswith("evaluating  3 of 4 windows") for line in lines)

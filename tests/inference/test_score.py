@@ -107,8 +107,9 @@ def saved(path: Path, optimizer_states: Any) -> Path:
         "vocabulary": [],
         "tokenizer": "characters",
     }
+    data = {"source": "local", "origin": "x.txt", "fingerprint": "0"}
     checkpoint.save(
-        content | {"labels": [], "data": {}, "versions": {}, "state_dict": {}, "optimizer_states": optimizer_states},
+        content | {"labels": [], "data": data, "versions": {}, "state_dict": {}, "optimizer_states": optimizer_states},
         path,
     )
     return path

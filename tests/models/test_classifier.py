@@ -114,7 +114,7 @@ class TestDropout:
         ids, lengths = documents([100, 40, 1, 60])
         given = ids.clone()
         read = self._read(make(word_dropout=0.25), ids, lengths)
-        assert torch.equal(ids, given)  # the batch itself is left alone
+        assert torch.equal(ids, given)  # the batch itself does not change
         assert (read[ids == PAD_ID] == PAD_ID).all()
         words, dropped = ids != PAD_ID, read != ids
         assert (read[dropped] == UNKNOWN_ID).all()

@@ -57,7 +57,7 @@ def test_carry_and_last_choose_from_one_reading(carry: int | None, last: int | N
     torch.testing.assert_close((h, c), tuple(expected), rtol=0, atol=1e-12)
 
 
-def test_drop_out_works_in_training_only() -> None:
+def test_dropout_works_in_training_only() -> None:
     model = LanguageModel(RecurrentEncoder("lstm", 4, 6), vocabulary_size=9, input_dropout=0.5, output_dropout=0.5)
     ids = torch.randint(9, (2, 7))
     assert not torch.equal(model(ids)[0], model(ids)[0])

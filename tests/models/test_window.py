@@ -35,7 +35,7 @@ def gradients(logits: Tensor, model: nn.Module) -> dict[str, Tensor]:
 
 
 class CutByHand(nn.Module):
-    """Each document alone through torch.nn, a window at a time, the state detached between two."""
+    """Each document alone through torch.nn, window by window; the state is detached between windows."""
 
     def __init__(self, model: TextClassifier, window: int) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class TestWindow:
         cut, uncut = gradients(model(IDS, LENGTHS), model), gradients(whole(IDS, LENGTHS), whole)
         for name in ("embedding.weight", "encoder.weight_ih_l0", "encoder.weight_hh_l0", "encoder.weight_hh_l1"):
             assert (cut[name] - uncut[name]).abs().max() > 1e-6, name
-        # The forward pass is the same, so what lies behind the encoder doesn't feel the cut.
+        # The forward pass is the same, so the gradients behind the encoder are too.
         torch.testing.assert_close(cut["head.0.weight"], uncut["head.0.weight"], atol=1e-10, rtol=0)
 
 
@@ -108,9 +108,9 @@ def test_a_window_as_long_as_the_batch_cuts_nothing(cell, window):
 @pytest.mark.parametrize("window", [None, 1, 3, 4, 8, 20])
 @pytest.mark.parametrize("cell", ["rnn_tanh", "gru", "lstm"])
 def test_which_words_a_step_s_output_sends_a_gradient_to(cell, window):
-    """Those from its window's first step to itself, each of them, and no other."""
+    """To all words from its window's first step to its own, and to no other."""
     model = make(cell, window, pooling=["last"])
-    words = torch.arange(2, 14)[None]  # each another word, so that the embedding's gradient tells the step
+    words = torch.arange(2, 14)[None]  # all different: the embedding's gradient tells the step
     for last in range(12):
         logits = model(words, torch.tensor([last + 1]))
         (gradient,) = torch.autograd.grad(logits.sum(), model.embedding.weight)

@@ -1,4 +1,4 @@
-"""A text to model, and what is made of it."""
+"""A text, and its data, settings and tasks."""
 
 from __future__ import annotations
 

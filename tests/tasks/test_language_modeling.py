@@ -102,7 +102,7 @@ def test_a_validation_within_an_epoch_leaves_training_as_it_is(make_task: MakeTa
 
 
 def test_the_state_is_carried_through_an_epoch_and_not_into_the_next(make_task: MakeTask) -> None:
-    """With a learning rate of nearly nothing the two epochs see the same states."""
+    """The learning rate is almost zero, so both epochs see the same states."""
     _, states = fitted(make_task, {"optimizer__learning_rate": 1e-12})
     half = len(states.seen) // 2
     for first, second in zip(states.seen[:half], states.seen[half:], strict=True):
@@ -168,7 +168,7 @@ def test_averaged_weights_train(make_task: MakeTask) -> None:
 
 
 def test_it_learns_what_there_is_to_learn(make_task: MakeTask) -> None:
-    """Five words in random order: about log2(5) bits a word, and a word is 5 characters long on average."""
+    """Five words in random order: about log2(5) bits per word, and a word has 5 characters on average."""
     settings = {"optimizer__learning_rate": 0.02, "optimizer__schedule": "constant", "encoder__hidden_size": 24}
     task, data = make_task(TEXT, **settings)
     learner = trainer(max_epochs=12, gradient_clip_val=1.0)

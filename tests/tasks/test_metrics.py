@@ -11,7 +11,7 @@ from torch import nn
 from unroll.tasks.metrics import StreamMetrics, classification_metrics, per_class
 
 LABELS = ["bad", "so/so", "good", "never"]
-# Rows: what it is; columns: what it is taken for. Nothing is or is taken for the last.
+# Rows: the true class; columns: the predicted class. The last class is never true and never predicted.
 CONFUSION = [[3, 1, 0, 0], [2, 2, 1, 0], [0, 0, 4, 0], [0, 0, 0, 0]]
 
 
@@ -24,11 +24,11 @@ def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 def test_each_class_has_its_precision_recall_and_f1() -> None:
     metrics = per_class(LABELS)
-    assert isinstance(metrics, nn.Module)  # so that a model which holds them takes them to its device
+    assert isinstance(metrics, nn.Module)  # so that a model moves them to its device
     for again in range(2):
         for logits, labels in batches():
             metrics.update(logits, labels)
-            figures = metrics.compute()  # also in between: no figure is one of an earlier moment
+            figures = metrics.compute()  # a second call gives new figures
         expected = {}
         for k, name in enumerate(LABELS):
             hits, taken, there = CONFUSION[k][k], sum(row[k] for row in CONFUSION), sum(CONFUSION[k])
@@ -44,7 +44,7 @@ def test_the_figures_of_all_classes_are_as_before() -> None:
     for logits, labels in batches():
         metrics.update(logits, labels)
     figures = {name: float(value) for name, value in metrics.compute().items()}
-    f1 = [2 * 3 / 9, 2 * 2 / 8, 2 * 4 / 9]  # a class without a row and without a prediction does not count
+    f1 = [2 * 3 / 9, 2 * 2 / 8, 2 * 4 / 9]  # a class without rows and predictions does not count
     assert figures["accuracy"] == pytest.approx(9 / 13)
     assert figures["f1"] == pytest.approx(sum(f1) / 3)
     assert set(figures) == {"accuracy", "f1", "auroc"}
@@ -67,7 +67,7 @@ def test_a_text_is_summed_in_float64_whatever_the_module_is_cast_to() -> None:
         "perplexity": math.exp(loss),
         "accuracy": correct / 30_000,
     }
-    assert not held.state_dict()  # a checkpoint holds weights alone
+    assert not held.state_dict()  # a checkpoint holds only weights
     metrics.reset()
     metrics.update(torch.full((1, 1, 2), 800.0) * torch.tensor([1.0, -1.0]), torch.ones(1, 1, dtype=torch.long))
     assert metrics.compute()["perplexity"] == math.inf

@@ -1,4 +1,4 @@
-"""Schedules against values worked out by hand, and what the optimiser decays."""
+"""Schedules against values computed by hand, and which weights decay."""
 
 from __future__ import annotations
 

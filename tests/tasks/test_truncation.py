@@ -1,4 +1,4 @@
-"""Truncated backpropagation through time, against a recurrence written step by step whose graph is cut by hand."""
+"""Truncated backpropagation through time, against a step-by-step recurrence with a graph that is cut by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unroll.encoders import CELLS
 from unroll.tasks.language_modeling import LanguageModeling
 from unroll.tasks.language_modeling_data import LanguageModelingData
 
-# Every character stands in it once: a gradient of a character's embedding is that of one place.
+# Every character occurs once, so the gradient of its embedding belongs to one place.
 TEXT = "".join(chr(0x4E00 + i) for i in range(130))
 
 SCHEMES: list[dict[str, Any]] = [
@@ -30,7 +30,7 @@ SCHEMES: list[dict[str, Any]] = [
 
 
 class ByHand:
-    """The same model with torch.nn's one-step cells, a step at a time, lane by lane."""
+    """The same model with torch.nn's cells, step by step and lane by lane."""
 
     def __init__(self, task: LanguageModeling) -> None:
         encoder = task.model.encoder
@@ -43,7 +43,7 @@ class ByHand:
         self.weights = dict(zip(names, encoder.all_weights[0], strict=True))
 
     def losses(self, ids: Tensor, state: Any, learnt: int, targets: Tensor) -> Tensor:
-        """The loss of each of the last `learnt` steps of one lane, from a state that is cut off."""
+        """The losses of the last `learnt` steps of one lane, from a detached state."""
         state = None if state is None else tuple(part.detach() for part in state)
         found = []
         for step in range(len(ids)):
@@ -64,7 +64,7 @@ class ByHand:
         return after if self.is_lstm else (after,)
 
     def state_before(self, ids: Tensor) -> Any:
-        """The state after characters that were read from a lane's beginning."""
+        """The state after all characters of a lane since its beginning."""
         state = None
         with torch.no_grad():
             for character in ids:
@@ -79,7 +79,7 @@ def gradients(task: LanguageModeling, loss: Tensor) -> dict[str, Tensor]:
 
 
 def both_ways(task: LanguageModeling, data: LanguageModelingData) -> Any:
-    """Yield, window by window, the batch, the task's loss and gradient, and those found by hand."""
+    """Yield for each window the batch, the task's loss and gradient, and the loss and gradient by hand."""
     task.double()
     by_hand = ByHand(task)
     loader = data.train_dataloader()
@@ -158,7 +158,7 @@ def test_the_mask_resets_its_own_lanes_only(make_task: MakeTask) -> None:
     assert not torch.allclose(with_state[1], anew[1])
 
 
-def test_drop_out_takes_one_mask_a_window_though_the_window_is_read_in_two(make_task: MakeTask) -> None:
+def test_dropout_has_one_mask_per_window_though_the_window_is_read_in_two(make_task: MakeTask) -> None:
     task, data = make_task(TEXT, tbptt__stride=3, model__input_dropout=0.5)
     seen: list[Tensor] = []
     task.model.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))

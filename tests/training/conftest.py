@@ -13,6 +13,7 @@ from rich.console import Console
 
 from tests.settings import from_dict
 from unroll.config import ClassificationConfig, LanguageModelingConfig
+from unroll.progress import display
 from unroll.training.run import train
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -63,6 +64,7 @@ def finished(reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Finishe
 
 def finish(config: ClassificationConfig | LanguageModelingConfig) -> Finished:
     screen = io.StringIO()
-    summary = train(config, Console(file=screen, width=200))
+    with display(Console(file=screen, width=200)):
+        summary = train(config)
     assert config.run_dir is not None
     return Finished(summary, screen.getvalue(), Path(config.run_dir))

@@ -16,7 +16,8 @@ from tests.tasks.conftest import novel_config
 from tests.training.boards import events
 from tests.training.conftest import small_config
 from unroll import checkpoint
-from unroll.training.resume import find_start
+from unroll.config import Config
+from unroll.progress import display
 from unroll.training.run import Run, train
 
 
@@ -79,7 +80,7 @@ def end_at(config: Any, callback: Callback, patch: pytest.MonkeyPatch, how: type
     with patch.context() as inner:
         inner.setattr(Run, "_callbacks", lambda self: [*callbacks(self), callback])
         with pytest.raises(how) as caught:
-            go_on(config) if isinstance(config, Path) else train(config, Console(file=io.StringIO()))
+            go_on(config) if isinstance(config, Path) else train(config)
     return caught.value
 
 
@@ -90,10 +91,9 @@ def cut_off(config: Any, hook: str, count: int, monkeypatch: pytest.MonkeyPatch)
 
 def go_on(folder: str | Path, **changes: Any) -> tuple[dict[str, Any], str]:
     screen = io.StringIO()
-    console = Console(file=screen, width=300)
     torch.manual_seed(1234)  # whatever the new process has drawn so far
-    start = find_start(Path(folder), changes, console)
-    return train(start.config, console, start), screen.getvalue()
+    with display(Console(file=screen, width=300)):
+        return train(Config(resume=str(folder)), changes), screen.getvalue()
 
 
 def assert_same(one: Any, other: Any, place: str = "") -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from tests.training.resuming import imdb
 from unroll import checkpoint
@@ -18,7 +16,7 @@ def test_a_checkpoint_says_of_the_loops_what_a_resume_needs(reviews: Path, tmp_p
     """Saved where the sixth batch begins: five steps are done, and the sixth batch is the next."""
     config = imdb(reviews, tmp_path / "run", trainer={"max_steps": 6}, checkpoint={"every_n_steps": 5})
     quiet()
-    run = Run(config, load_data(config), tmp_path / "run", Console(file=io.StringIO()))
+    run = Run(config, load_data(config), tmp_path / "run")
     run.trainer.fit(run.module, run.data)
     content = checkpoint.load(run.checkpoints.previous)
     loop = content["loops"]["fit_loop"]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import seed_everything
-from rich.console import Console
 
 from tests.tasks.conftest import novel_config
 from tests.training.boards import events
@@ -21,6 +19,8 @@ from unroll.inference.generate import LoadedLanguageModel
 from unroll.inference.load import load
 from unroll.training.callbacks import recurrence
 from unroll.training.run import Run, build_module, load_data, quiet, train
+
+pytestmark = pytest.mark.pictures
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def _plain(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def test_the_state_shown_is_the_one_that_is_carried(novel: Any, tmp_path: Path) -> None:
     data = load_data(novel)
     quiet()
-    run = Run(novel, data, tmp_path / "run", Console(file=io.StringIO()))
+    run = Run(novel, data, tmp_path / "run")
     run.trainer.fit(run.module, data)
     run.trainer.logger.finalize("success")
     hidden, cell = (part.detach() for part in run.module.states["train"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from tests.training.resuming import Killer, assert_same_run, cut_off, end_at, go_on, imdb, novel
 from unroll.config import to_dict
@@ -32,18 +30,12 @@ PLACES = [
 _whole: dict[str, tuple[Path, dict[str, Any]]] = {}  # runs that were not cut off, by their settings
 
 
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Most of a small run's time."""
-    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_figure", lambda *_: None)
-
-
 def both(make: Callable[..., Any], tmp_path: Path, hook: str, count: int, patch: pytest.MonkeyPatch) -> None:
     """Compare a whole run with one that is cut off at a place, and resumed."""
     settings = to_dict(make(tmp_path / "whole"))
     name = str({key: value for key, value in settings.items() if key not in ("run_dir", "data")} | settings["data"])
     if name not in _whole:
-        _whole[name] = tmp_path / "whole", train(make(tmp_path / "whole"), Console(file=io.StringIO()))
+        _whole[name] = tmp_path / "whole", train(make(tmp_path / "whole"))
     folder, whole = _whole[name]
     cut_off(make(tmp_path / "cut"), hook, count, patch)
     resumed, _ = go_on(tmp_path / "cut")
@@ -108,7 +100,7 @@ def test_the_novel_with_other_settings(
 
 
 def test_a_run_may_be_cut_off_many_times(reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(imdb(reviews, tmp_path / "whole"), Console(file=io.StringIO()))
+    train(imdb(reviews, tmp_path / "whole"))
     cut_off(imdb(reviews, tmp_path / "cut"), "on_train_batch_end", 8, monkeypatch)
     for hook, count in [("on_train_batch_end", 9), ("on_validation_batch_start", 1), ("on_train_batch_end", 12)]:
         cut_off(tmp_path / "cut", hook, count, monkeypatch)
@@ -128,7 +120,7 @@ def test_a_signal_loses_nothing(
                 os.kill(os.getpid(), number)
 
     never = {"checkpoint": {"every_n_steps": None, "every_n_minutes": None}}
-    train(imdb(reviews, tmp_path / "whole", **never), Console(file=io.StringIO()))
+    train(imdb(reviews, tmp_path / "whole", **never))
     error = end_at(imdb(reviews, tmp_path / "cut", **never), Sender(hook, at), monkeypatch, Interrupted)
     assert isinstance(error, Interrupted)
     assert error.exit_code == 128 + number
@@ -140,7 +132,7 @@ def test_a_signal_loses_nothing(
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(
     reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(imdb(reviews, tmp_path / "whole"), Console(file=io.StringIO()))
+    train(imdb(reviews, tmp_path / "whole"))
     cut_off(imdb(reviews, tmp_path / "cut"), "on_train_batch_end", 17, monkeypatch)
     last = tmp_path / "cut/checkpoints/last.ckpt"
     content = bytearray(last.read_bytes())

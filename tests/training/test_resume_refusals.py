@@ -57,7 +57,7 @@ def test_another_corpus_is_named_by_its_fingerprint(cut: Path, tmp_path: Path) -
             "has format 2, and this version resumes 3; .* with init_from=",
         ),
         (lambda content: content["versions"].update(unroll="1.0"), "saved by unroll 1.0, and this is 0."),
-        (lambda content: content["vocabulary"].append("new"), "another vocabulary"),
+        (lambda content: content["vocabulary"].append(content["vocabulary"].pop(2)), "another vocabulary"),
     ],
 )
 def test_what_can_not_be_resumed_is_named(cut: Path, change: Callable[[Any], None], message: str) -> None:
@@ -91,9 +91,9 @@ def test_a_strangers_checkpoint_does_not_choose_where_data_lands(cut: Path, tmp_
     content = checkpoint.load(path)
     content["config"]["data"]["folder"] = str(tmp_path / "elsewhere")
     checkpoint.save(content, path)
-    with pytest.raises(ConfigError, match="elsewhere, outside of the current folder"):
+    with pytest.raises(ConfigError, match="outside of the current folder"):
         go_on(cut)
-    with pytest.raises(ConfigError, match="elsewhere, outside of the current folder"):
+    with pytest.raises(ConfigError, match="outside of the current folder"):
         evaluate(path, None, "val")
     assert not (tmp_path / "elsewhere").exists()
     go_on(cut, **{"data.folder": str(tmp_path / "data")})

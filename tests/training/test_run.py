@@ -22,6 +22,8 @@ from unroll.tasks.classification import Classification
 from unroll.tasks.spec import from_dict, load_data
 from unroll.training.run import total_steps, train
 
+pytestmark = pytest.mark.pictures
+
 CLASS_FIGURES = {f"{name}/{label}" for name in ("precision", "recall", "f1") for label in ("bad", "good")}
 FIGURES = {f"{s}/{m}" for s in ("val", "test") for m in ("loss", "accuracy", "f1", "auroc", *CLASS_FIGURES)}
 
@@ -91,7 +93,7 @@ def test_the_screen_tells_what_was_used_and_what_to_type_next(finished: Finished
         "360 train, 40 val, 100 test",
         "epoch 3/3  val/loss",
         "test (100)",
-        "scripts/predict.py",
+        "unroll predict ",
     ):
         assert part in finished.screen
     assert finished.summary["checkpoints"]["best"] in finished.screen

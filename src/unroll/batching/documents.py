@@ -1,4 +1,4 @@
-"""Documents of unequal length as one flat array, and batches of like length drawn from it."""
+"""Documents of different lengths in one flat array, and batches of documents of similar length."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
+from unroll.batching.loader import EpochSampler
 from unroll.text.vocabulary import PAD_ID
 
 
@@ -24,12 +25,12 @@ class Batch(NamedTuple):
 
     @property
     def num_tokens(self) -> int:
-        """Tokens read, padding not counted."""
+        """The tokens of the batch, without padding."""
         return int(self.lengths.sum())
 
     @property
     def num_examples(self) -> int:
-        """What a mean over the batch is a mean of: documents."""
+        """The documents of the batch; its mean loss is over these."""
         return len(self.labels)
 
 
@@ -50,22 +51,22 @@ class Documents(Dataset[Batch]):
         return self.ids[self.starts[row] : self.starts[row] + self.lengths[row]]
 
     def __getitem__(self, rows: Sequence[int]) -> Batch:
-        """Gather the documents `rows` into one batch, without a loop over them."""
+        """Put the documents `rows` into one batch, without a loop."""
         lengths = self.lengths[rows]
         steps = np.arange(lengths.max())
         inside = steps < lengths[:, None]
-        # Positions beyond a document's end are read from its start, which is always there, and then overwritten.
+        # Places beyond a document's end are read from its start, which always exists, and then become padding.
         places = self.starts[rows][:, None] + np.where(inside, steps, 0)
         ids = np.where(inside, self.ids[places], PAD_ID).astype(np.int64)
         return Batch(torch.from_numpy(ids), torch.from_numpy(lengths), torch.from_numpy(self.labels[rows]))
 
 
-class BucketSampler(Sampler[list[int]]):
-    """Batches of documents of like length, in an order that is a function of (seed, epoch) alone.
+class BucketSampler(EpochSampler[list[int]]):
+    """Batches of documents of similar length, in an order that depends on the seed and the epoch alone.
 
-    Documents are sorted by their length times a random factor in [1 - noise, 1 + noise], cut into batches in that
-    order, and the batches are shuffled: little padding, yet each epoch's batches differ. Their number does not, so
-    that schedules and progress are exact. Without a seed the order is that of the lengths, shortest first.
+    Documents are sorted by their length times a random factor in [1 - noise, 1 + noise] and cut into batches, which are
+    shuffled. So there is little padding, and each epoch has other batches, but always the same number of them: learning
+    rate schedules and progress are exact. Without a seed, documents are sorted by length, shortest first.
     """
 
     def __init__(
@@ -77,12 +78,18 @@ class BucketSampler(Sampler[list[int]]):
         noise: float = 0.0,
         seed: int | None = None,
     ) -> None:
-        """Make batches of `batch_size` documents, or of at most `max_tokens` tokens, padding counted.
+        """Make batches of `batch_size` documents, or of at most `max_tokens` tokens with their padding. A longer
+        document is a batch by itself.
 
-        A document longer than the budget makes a batch of its own.
+        Args:
+            lengths: (documents,) tokens of each document.
+            batch_size: documents in a batch.
+            max_tokens: tokens in a batch.
+            noise: how far lengths are changed before documents are sorted, see above.
+            seed: of the random order; None means no random order.
 
         Raises:
-            ValueError: not exactly one of `batch_size` and `max_tokens` is given, it is below 1, or noise is not in
+            ValueError: not exactly one of `batch_size` and `max_tokens` is given, it is below 1, or `noise` is not in
                 [0, 1).
         """
         if (batch_size is None) == (max_tokens is None):
@@ -92,17 +99,16 @@ class BucketSampler(Sampler[list[int]]):
         if not 0 <= noise < 1:
             raise ValueError(f"noise must be at least 0 and below 1, not {noise}")
         self.lengths, self.noise, self.seed = lengths, noise if seed is not None else 0.0, seed
-        self.epoch, self.start = 0, 0
         if batch_size is not None:
             self._cuts = list(range(batch_size, len(lengths), batch_size))
         elif max_tokens is not None:
             self._cuts = self._cuts_within(max_tokens)
 
     def _cuts_within(self, max_tokens: int) -> list[int]:
-        """Places to cut any epoch's order at, such that no batch of several documents exceeds the budget.
+        """Return where to cut an epoch's order: no batch of several documents exceeds `max_tokens` in any epoch.
 
-        The noise makes the i-th document of an epoch's order at most (1 + noise) / (1 - noise) times as long as the
-        i-th in the order of the true lengths.
+        With noise, the i-th document of an epoch is at most (1 + noise) / (1 - noise) times as long as the i-th of all
+        documents sorted by length.
         """
         longest = np.sort(self.lengths) * ((1 + self.noise) / (1 - self.noise))
         longest = np.minimum(longest, self.lengths.max(initial=0))
@@ -113,11 +119,6 @@ class BucketSampler(Sampler[list[int]]):
                 start = i
         return cuts
 
-    def set_epoch(self, epoch: int, start: int | None = None) -> None:
-        """Choose the epoch whose batches come next, and the first of them; see `EpochSampler`."""
-        self.start = start if start is not None else self.start if epoch == self.epoch else 0
-        self.epoch = epoch
-
     def __len__(self) -> int:
         return len(self._cuts) + 1 if len(self.lengths) else 0
 
@@ -127,7 +128,7 @@ class BucketSampler(Sampler[list[int]]):
             turns = np.arange(len(self))
         else:
             random = np.random.default_rng([self.seed, self.epoch])
-            order = random.permutation(len(self.lengths))  # documents of equal length meet in a new order each time
+            order = random.permutation(len(self.lengths))  # documents of equal length in a new order
             keys = (self.lengths * random.uniform(1 - self.noise, 1 + self.noise, len(self.lengths)))[order]
             order = order[np.argsort(keys, kind="stable")]
             turns = random.permutation(len(self))

@@ -1,42 +1,45 @@
-"""A loader that is resumed where it stopped."""
+"""A loader that resumes where it stopped."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 T = TypeVar("T")
 
 
-class EpochSampler(Protocol):
-    """Gives the batches of an epoch in an order that is a function of (seed, epoch) alone."""
+class EpochSampler(Sampler[T]):
+    """Yields an epoch's batches, in an order that depends on the seed and the epoch alone."""
 
-    epoch: int
-    start: int  # the first batch to come
+    epoch = 0
+    start = 0  # the batch to begin with
 
     def set_epoch(self, epoch: int, start: int | None = None) -> None:
-        """Choose the epoch whose batches come next. Lightning calls this with the epoch alone, when an epoch begins and
-        when it is resumed: a start within it stays."""
+        """Choose the next epoch, and the batch to begin with.
 
-    def __iter__(self) -> Iterator[Any]: ...
+        Lightning gives the epoch alone, both when it begins and when it is resumed. In the same epoch `start` then
+        stays as it is; in another it becomes 0.
+        """
+        self.start = start if start is not None else self.start if epoch == self.epoch else 0
+        self.epoch = epoch
 
 
 class ResumableLoader(DataLoader[T]):
     """A loader of a sampler's batches. Its state, which Lightning saves and restores, is the epoch and the number of
-    batches that it has given out.
+    batches that it has yielded.
 
-    Making a batch takes microseconds, so that `workers`, processes of their own, seldom pay. The loader's random
-    numbers, of which nothing depends, are not taken from the model's.
+    Making a batch takes microseconds, so `workers`, processes of their own, are seldom faster.
     """
 
-    def __init__(self, dataset: Dataset[T], sampler: EpochSampler, workers: int = 0) -> None:
+    def __init__(self, dataset: Dataset[T], sampler: EpochSampler[Any], workers: int = 0) -> None:
+        # A generator of its own: the loader draws a number, and must not take it from the model's.
         super().__init__(dataset, sampler=sampler, batch_size=None, num_workers=workers, generator=torch.Generator())
         self._order, self._given = sampler, 0
 
-    # A generator, so that nothing is drawn of an epoch before `set_epoch` has named it.
+    # A generator function: nothing runs until the first batch is asked for, and by then `set_epoch` has been called.
     def __iter__(self) -> Iterator[T]:  # type: ignore[override]
         self._given = self._order.start
         for batch in super().__iter__():
@@ -44,9 +47,9 @@ class ResumableLoader(DataLoader[T]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Return the `epoch`, and the `batch` in it that comes next."""
+        """Return the `epoch` and, in it, the next `batch`."""
         return {"epoch": self._order.epoch, "batch": self._given}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Begin the next iteration where `state` says."""
+        """Begin the next iteration at this epoch and batch."""
         self._order.set_epoch(state["epoch"], state["batch"])

@@ -1,4 +1,4 @@
-"""Every setting as a typed field with its range, and the rules between them."""
+"""All settings as typed fields with ranges, and the rules between them."""
 
 from unroll.config.classification import ClassificationConfig, ClassificationDataConfig, ClassifierConfig
 from unroll.config.language_modeling import LanguageModelConfig, LanguageModelingConfig, TbpttConfig, TextDataConfig

@@ -8,6 +8,8 @@ from unroll.config.fields import BELOW_1, setting
 from unroll.config.settings import Config, DataConfig, EncoderConfig, check_source
 from unroll.errors import ConfigError
 
+MAX_CHARACTERS, MAX_MEMORY_MIB = 4_000_000, 512  # IMDb's longest review has 13,704, and its 25,000 take 50 MiB
+
 
 @dataclass
 class ClassificationDataConfig(DataConfig):
@@ -16,14 +18,16 @@ class ClassificationDataConfig(DataConfig):
 
     source: str = setting("auto", choices=("auto", "local", "hub", "embedded"))  # auto: the first that can be had
     hub: str | None = None  # a data set of the Hugging Face hub: OWNER/NAME[/CONFIG][@REVISION]
-    text_column: str = "text"
-    label_column: str = "label"
+    text_column: str = "text"  # the table's column of texts
+    label_column: str = "label"  # the table's column of labels
     labels: list[str] | None = None  # names of the classes 0, 1, …, where the labels are numbers
     encoding: str = "utf-8"  # of csv, tsv and jsonl
+    max_characters: int = setting(MAX_CHARACTERS, 1, 10**9)  # of one text; a longer one is an error
+    max_memory_mib: int = setting(MAX_MEMORY_MIB, 1)  # that a table's tokens may take; a larger table is an error
     limit: int | None = setting(None, 2)  # a stratified sample of so many training examples
     val_fraction: float = setting(0.1, 1e-6, 0.9)  # of the training examples
     test_fraction: float = setting(0.1, 1e-6, 0.9)  # of the training examples, where the corpus has no test split
-    tokenizer: str = setting("basic_english", choices=("basic_english",))
+    tokenizer: str = setting("basic_english", choices=("basic_english",))  # lower-case words and punctuation
     max_length: int | None = setting(400, 1)  # tokens; longer documents are truncated, and their number reported
     truncate: str = setting("end", choices=("start", "end"))  # the part of a longer document that is cut off
     min_freq: int = setting(2, 1)  # rarer words become <unk>
@@ -35,6 +39,9 @@ class ClassificationDataConfig(DataConfig):
 
     def __post_init__(self) -> None:
         check_source(self.path, self.source)
+        labels = self.labels or []
+        if len(set(labels)) < len(labels) or not all(label.strip() for label in labels):
+            raise ConfigError("data.labels: two names are equal or one is blank; give each class a name of its own")
         if (self.batch_size is None) == (self.max_tokens is None):
             raise ConfigError(
                 "give either data.batch_size (documents) or data.max_tokens (tokens in a batch), and null for the "
@@ -46,7 +53,7 @@ class ClassificationDataConfig(DataConfig):
 class ClassifierConfig:
     """What stands around the encoder, see `unroll.models.classifier.TextClassifier`."""
 
-    embedding_size: int = setting(64, 1, 65536)
+    embedding_size: int = setting(64, 1, 65536)  # features of a word's vector
     pooling: list[str] = setting(["max", "mean"], choices=("last", "mean", "max"))  # concatenated
     head_size: int = setting(0, 0, 65536)  # units of a hidden ReLU layer before the output; 0: none
     dropout: float = setting(0.5, 0, BELOW_1)  # on the embeddings and on the pooled vector

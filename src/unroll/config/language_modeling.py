@@ -8,6 +8,8 @@ from unroll.config.fields import BELOW_1, setting
 from unroll.config.settings import Config, DataConfig, EncoderConfig, OptimizerConfig, TrainerConfig, check_source
 from unroll.errors import ConfigError
 
+MAX_TEXT = 128_000_000  # characters; with its ids such a text takes 640 MB, or 1 GB where one character is an emoji
+
 
 @dataclass
 class TextDataConfig(DataConfig):
@@ -15,7 +17,8 @@ class TextDataConfig(DataConfig):
 
     source: str = setting("auto", choices=("auto", "local", "download", "embedded"))  # auto: the first that can be had
     gutenberg: int | None = setting(None, 1)  # number of a book of Project Gutenberg
-    encoding: str = "utf-8"
+    encoding: str = "utf-8"  # of the file at `path`
+    max_characters: int = setting(MAX_TEXT, 2, 10**9)  # of the text; a longer one is an error
     limit: int | None = setting(None, 2)  # the first so many training characters
     val_fraction: float = setting(0.05, 1e-6, 0.45)  # of the text, before the test part
     test_fraction: float = setting(0.05, 1e-6, 0.45)  # of the text, at its end
@@ -58,8 +61,8 @@ class TbpttConfig:
 class LanguageModelingConfig(Config):
     """All settings of character-level language modelling."""
 
-    kind: str = "language_modeling"
-    task: str = "language_modeling"
+    kind: str = "language_modeling"  # the kind of task; presets set it
+    task: str = "language_modeling"  # the preset, which names the run's folder
     encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(hidden_size=512))
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(learning_rate=5e-3, weight_decay=0.1, warmup_fraction=0.1)

@@ -1,4 +1,4 @@
-"""Settings under their earlier names: those of checkpoints of format 2, and those that people still type."""
+"""Earlier names of settings, in checkpoints of format 2 and in what people type."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RENAMED = {
     "data.bucket_noise": "data.padding_noise",
     "optimizer.warmup": "optimizer.warmup_fraction",
 }
-_PRESETS: dict[str, dict[str, Any]] = {  # what stood in the code of these tasks
+_PRESETS: dict[str, dict[str, Any]] = {  # these were fixed in the code of the two tasks
     "imdb": {
         "kind": "classification",
         "data": {
@@ -22,11 +22,11 @@ _PRESETS: dict[str, dict[str, Any]] = {  # what stood in the code of these tasks
     },
     "mysterious_island": {"kind": "language_modeling", "data": {"gutenberg": 1268}},
 }
-_CUT = {"start": "end", "end": "start"}  # `keep` named the part that stays
+_CUT = {"start": "end", "end": "start"}  # `data.keep` named the part that was kept, not the part that is cut off
 
 
 def translate(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a checkpoint of format 2 under today's names. What is not known stays, to be refused."""
+    """Return the settings of a checkpoint of format 2 under today's names. Unknown ones stay, and are refused later."""
     values = copy.deepcopy(dict(values))
     preset = _PRESETS.get(str(values.get("task")), {})
     values = {"kind": preset.get("kind"), **values}

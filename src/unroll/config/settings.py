@@ -1,4 +1,4 @@
-"""The settings that every task has. A default is the value that a run has; each group checks its own rules."""
+"""The settings of every task. A run uses these defaults; each group checks its own rules."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from unroll.registry import ENCODERS
 class EncoderConfig:
     """The recurrent net, see `unroll.encoders`."""
 
-    cell: str = setting("lstm", choices=ENCODERS)  # rnn_tanh, rnn_relu, gru, lstm, min_gru, or a registered one
+    cell: str = setting("lstm", choices=ENCODERS)  # rnn_tanh, rnn_relu, gru, lstm, min_gru, or a registered name
     hidden_size: int = setting(64, 1, 65536)  # in each direction
-    num_layers: int = setting(1, 1, 64)
-    bidirectional: bool = False
+    num_layers: int = setting(1, 1, 64)  # recurrent layers, each on the outputs of the one below
+    bidirectional: bool = False  # read each document from both ends; not for a language model
     dropout: float = setting(0.0, 0, BELOW_1)  # between layers
-    backend: str = setting("auto", choices=("auto", "packed", "padded"))
-    options: dict[str, Any] = field(default_factory=dict)  # further arguments of an encoder of one's own
+    backend: str = setting("auto", choices=("auto", "packed", "padded"))  # auto: packed on CUDA, else padded
+    options: dict[str, Any] = field(default_factory=dict)  # further arguments of a registered encoder
 
     def __post_init__(self) -> None:
         if self.dropout > 0 and self.num_layers == 1:
             raise ConfigError(
-                "encoder.dropout works between layers and there is one; write encoder.num_layers=2, or drop out around "
-                "the encoder by model.*dropout"
+                "encoder.dropout works between layers, and there is only one; write encoder.num_layers=2, or use the "
+                "dropout around the encoder (model.*dropout)"
             )
 
 
 @dataclass
 class OptimizerConfig:
-    """How the weights move."""
+    """How the weights are trained."""
 
-    name: str = setting("adamw", choices=("adamw", "adam", "sgd"))
-    learning_rate: float = setting(3e-3, 1e-12, 1e3)  # the highest that the schedule reaches
-    weight_decay: float = setting(0.01, 0, 1e3)  # of weight matrices only
-    schedule: str = setting("one_cycle", choices=("one_cycle", "cosine", "constant"))
-    warmup_fraction: float = setting(0.3, 0, 0.9)  # of all steps, in which the learning rate rises
-    ema_decay: float | None = setting(None, 0, BELOW_1)  # evaluate and keep an average of the weights, if given
+    name: str = setting("adamw", choices=("adamw", "adam", "sgd"))  # sgd has Nesterov momentum 0.9
+    learning_rate: float = setting(3e-3, 1e-12, 1e3)  # the highest of the schedule
+    weight_decay: float = setting(0.01, 0, 1e3)  # on weight matrices only
+    schedule: str = setting("one_cycle", choices=("one_cycle", "cosine", "constant"))  # after the warm-up
+    warmup_fraction: float = setting(0.3, 0, 0.9)  # share of the steps in which the learning rate rises
+    ema_decay: float | None = setting(None, 0, BELOW_1)  # evaluate and save an average of the weights; null: none
 
     def __post_init__(self) -> None:
         if self.name == "adam" and self.weight_decay > 0:
             raise ConfigError(
-                "optimizer.weight_decay is for optimizer.name=adamw (decoupled) or sgd; write optimizer.name=adamw, or "
+                "optimizer.weight_decay needs optimizer.name=adamw (decoupled) or sgd; write optimizer.name=adamw, or "
                 "optimizer.weight_decay=0"
             )
 
@@ -55,27 +55,27 @@ class OptimizerConfig:
 class EarlyStoppingConfig:
     """When to stop before the last epoch."""
 
-    patience: int | None = setting(None, 1)  # validations without a better result; null: never stop early
+    patience: int | None = setting(None, 1)  # validations without a better result; null: no early stopping
 
 
 @dataclass
 class CheckpointConfig:
-    """When to save `last.ckpt`, besides after each validation and at the end."""
+    """When to save `last.ckpt`, apart from each validation and the end of the run."""
 
     every_n_steps: int | None = setting(None, 1)  # optimiser steps
-    every_n_minutes: float | None = setting(5.0, 0)
+    every_n_minutes: float | None = setting(5.0, 0)  # since the last save; null: never by the clock
 
 
 @dataclass
 class DiagnosticsConfig:
     """What TensorBoard shows of the recurrence, see `unroll.training.callbacks.recurrence`."""
 
-    every_n_steps: int | None = setting(100, 1)  # optimiser steps between looks at gates, state, updates; null: none
+    every_n_steps: int | None = setting(100, 1)  # optimiser steps between figures of gates, state, updates; null: none
 
 
 @dataclass
 class TrainerConfig:
-    """Arguments of Lightning's Trainer, under Lightning's names."""
+    """Arguments of Lightning's Trainer."""
 
     max_epochs: int | None = setting(3, 1)
     max_steps: int = setting(-1, -1)  # -1: no limit
@@ -83,7 +83,7 @@ class TrainerConfig:
     min_epochs: int | None = setting(None, 1)
     min_steps: int | None = setting(None, 1)
     accelerator: str = setting("auto", choices=("auto", "cpu", "cuda", "mps"))
-    precision: str = setting("auto", choices=("auto", "bf16-mixed", "32-true", "64-true"))  # auto: bf16 if native
+    precision: str = setting("auto", choices=("auto", "bf16-mixed", "32-true", "64-true"))  # auto: bf16-mixed if native
     gradient_clip_val: float | None = setting(1.0, 0)
     gradient_clip_algorithm: str = setting("norm", choices=("norm", "value"))
     accumulate_grad_batches: int = setting(1, 1)
@@ -107,7 +107,7 @@ class TrainerConfig:
             raise ConfigError("trainer.max_steps=0 leaves nothing to train; write 1 or more, or -1 for no limit")
         if self.max_time is not None and not re.fullmatch(r"\d+:[0-2]?\d:[0-5]?\d:[0-5]?\d", self.max_time):
             raise ConfigError(
-                f"trainer.max_time={self.max_time[:40]}: must be days:hours:minutes:seconds, as in 00:01:30:00"
+                f"trainer.max_time={self.max_time[:40]}: must be days:hours:minutes:seconds, such as 00:01:30:00"
             )
         for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches", "val_check_interval"):
             value = getattr(self, name)
@@ -122,24 +122,24 @@ class TrainerConfig:
 
 @dataclass
 class DataConfig:
-    """What the data of every task have."""
+    """The data settings of every task."""
 
-    path: str | None = None  # of the data: a file or a folder
-    folder: str = "data"  # where downloads and caches land, and where data is looked for
-    workers: int = setting(0, 0, 64)  # processes that make batches besides the one that trains
+    path: str | None = None  # the data: a file or a folder
+    folder: str = "data"  # for downloads and caches; data is looked for here too
+    workers: int = setting(0, 0, 64)  # processes that make batches; 0: the training process makes them
 
 
 @dataclass
 class Config:
-    """The settings that every task has. `task` names the run, `kind` the entry of `unroll.tasks.spec.TASKS`."""
+    """The settings of every task. `task` is the preset's name, `kind` is an entry of `unroll.tasks.spec.TASKS`."""
 
-    kind: str = "classification"
-    task: str = "classification"
-    seed: int = setting(0, 0, 2**32 - 1)
+    kind: str = "classification"  # the kind of task; presets set it
+    task: str = "classification"  # the preset, which names the run's folder
+    seed: int = setting(0, 0, 2**32 - 1)  # of all random numbers; it also decides how data is split
     run_dir: str | None = None  # null: runs/<task>/<date>_<time>
-    threads: int | None = setting(None, 1, 1024)  # that torch computes on; null: as many as there are cores to use
-    resume: str | None = None  # the run_dir of a run to resume, with its own settings
-    init_from: str | None = None  # a checkpoint whose weights the model starts from, where names and shapes fit
+    threads: int | None = setting(None, 1, 1024)  # that torch computes with; null: one per usable core
+    resume: str | None = None  # the run_dir of a run to resume, with that run's settings
+    init_from: str | None = None  # a checkpoint to take initial weights from, where names and shapes fit
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
@@ -154,17 +154,17 @@ class Config:
         trainer = self.trainer
         if self.optimizer.schedule != "constant" and trainer.max_epochs is None and trainer.max_steps == -1:
             raise ConfigError(
-                f"optimizer.schedule={self.optimizer.schedule} needs to know the number of steps; give "
-                "trainer.max_epochs or trainer.max_steps, or write optimizer.schedule=constant"
+                f"optimizer.schedule={self.optimizer.schedule} needs the number of steps; give trainer.max_epochs or "
+                "trainer.max_steps, or write optimizer.schedule=constant"
             )
 
 
 def check_source(path: str | None, source: str) -> None:
-    """Refuse a path beside a source that reads none."""
+    """Refuse `data.path` with a source that reads no path."""
     if path is not None and source not in ("auto", "local"):
-        raise ConfigError(f"data.path goes with data.source=local, not with data.source={source}; drop one of them")
+        raise ConfigError(f"data.path needs data.source=local, not data.source={source}; drop one of them")
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Return the settings as plain values, such that `from_dict(to_dict(config)) == config`."""
+    """Return the settings as plain values; `from_dict(to_dict(config)) == config`."""
     return dataclasses.asdict(config)

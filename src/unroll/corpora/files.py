@@ -2,44 +2,27 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from unroll.config.classification import MAX_CHARACTERS
 from unroll.corpora.tables import codec, read_lines, read_table, reading, table_suffix
 from unroll.errors import DataError
 
+LONGEST_LABEL = 1000  # characters
 _INTEGER = re.compile(r"-?[0-9]{1,18}")  # what fits 64 bits; longer digits are a name
 
 # Names that such columns often have, for the remedy where the wanted one is missing.
-_TEXTS = (
-    "text",
-    "review",
-    "sentence",
-    "content",
-    "comment",
-    "document",
-    "body",
-    "message",
-    "tweet",
-    "headline",
-    "title",
-)
-_LABELS = (
-    "label",
-    "labels",
-    "sentiment",
-    "class",
-    "category",
-    "target",
-    "rating",
-    "stars",
-    "score",
-    "topic",
-    "emotion",
-)
+# fmt: off
+_TEXTS = ("text", "review", "sentence", "content", "comment", "document", "body", "message", "tweet", "headline",
+          "title")
+_LABELS = ("label", "labels", "sentiment", "class", "category", "target", "rating", "stars", "score", "topic",
+           "emotion")
+# fmt: on
 
 
 class Row(NamedTuple):
@@ -60,18 +43,22 @@ class TextFile:
     """Of csv and JSON Lines."""
     where: tuple[str, str] | None = None
     """Keep only the rows whose column `where[0]` equals `where[1]`."""
+    max_characters: int = MAX_CHARACTERS
+    """Of one text."""
 
     def __str__(self) -> str:
         more = len(self.paths) - 1
         return str(self.paths[0]) + (f" (and {more} more)" if more else "")
 
     def sha256(self) -> str:
-        """Return a hexadecimal SHA-256 that changes with what is read: that of the bytes, for one file as it is.
+        """Return a hexadecimal SHA-256 of all that decides what is read. For one file and no options it is the file's.
 
-        Raises DataError where a file can't be read, ConfigError for an unknown encoding.
+        Raises DataError where a file can't be read twice or at all, ConfigError for an unknown encoding.
         """
         digests = []
         for path in self.paths:
+            if path.exists() and not path.is_file() and not path.is_dir():
+                raise DataError(f"{path}: a pipe or a device can't be read twice; write what it gives into a file")
             with reading(path), path.open("rb") as stream:
                 digests.append(hashlib.file_digest(stream, "sha256"))
         digest = digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(one.digest() for one in digests))
@@ -86,24 +73,24 @@ class TextFile:
 def read_rows(file: TextFile) -> Iterator[Row]:
     """Yield the labelled rows of `file` in order and in constant memory. Texts come unchanged, blank ones too.
 
-    In csv, a label of digits is an integer, true and false are booleans in any case, and any other is a name, all
-    without the spaces around them. Booleans become the names "false" and "true".
+    In csv, a label of digits is an integer, true and false are booleans in any case, and any other label is a name.
+    Spaces around them do not count. Booleans become the names "false" and "true".
 
-    Raises DataError, on iteration, naming file, row (from 1, without the header) and remedy: for a file that is
-    missing, empty, damaged, malformed or of another encoding, a missing column, a text or label that is null or of a
+    Raises DataError, on iteration, with file, row (from 1, without the header) and remedy: for a file that is missing,
+    empty, damaged, malformed or of another encoding, a missing column, a text or label that is null, too long or of a
     wrong type, a blank or negative label, and where no row is left.
     """
     columns = (file.text_column, file.label_column, *(file.where or ())[:1])
     kept = 0
     for path in file.paths:
         from_csv = table_suffix(path).startswith((".csv", ".tsv"))
-        rows = read_table(path, columns, file.encoding, partial(_settings, file))
+        rows = read_table(path, columns, file.encoding, partial(_settings, file), file.max_characters)
         for number, (text, label, *group) in enumerate(rows, 1):
             if file.where is not None and str(group[0]) != file.where[1]:
                 continue
             kept += 1
             place = f"{path}: row {number}"
-            yield Row(_text(text, place), _label(_csv_label(label) if from_csv else label, place))
+            yield Row(_text(text, place, file.max_characters), _label(_csv_label(label) if from_csv else label, place))
     if not kept:
         rows_ = "rows" if file.where is None else f"rows whose {file.where[0]!r} is {file.where[1]!r}"
         raise DataError(f"{file}: no {rows_}; add at least one")
@@ -111,11 +98,14 @@ def read_rows(file: TextFile) -> Iterator[Row]:
 
 def is_unlabelled(file: TextFile) -> bool:
     """Return whether the first row has the label -1: so sets of the hub mark a test split whose labels are secret."""
-    rows = read_table(file.paths[0], (file.label_column,), file.encoding, partial(_settings, file))
-    return str(next(rows, ("",))[0]).strip() in ("-1", "-1.0")
+    rows = read_table(file.paths[0], (file.label_column,), file.encoding, partial(_settings, file), file.max_characters)
+    value = next(rows, ("",))[0]
+    return (value.strip() if isinstance(value, str) else value) in (-1, "-1", "-1.0")
 
 
-def read_texts(path: Path, text_column: str = "text", encoding: str = "utf-8") -> Iterator[str]:
+def read_texts(
+    path: Path, text_column: str = "text", encoding: str = "utf-8", max_characters: int = MAX_CHARACTERS
+) -> Iterator[str]:
     """Yield the texts to predict in order and in constant memory: a table's column, else the file's lines.
 
     Lines end at \\n or \\r\\n; blank ones are texts, too, and bytes that are no text become U+FFFD (in a table they
@@ -123,19 +113,19 @@ def read_texts(path: Path, text_column: str = "text", encoding: str = "utf-8") -
     """
     if not table_suffix(path):
         with reading(path):
-            for line in read_lines(path, encoding, newline="\n", errors="replace"):
+            for line in read_lines(path, encoding, newline="\n", errors="replace", longest=max_characters):
                 yield line.removesuffix("\n").removesuffix("\r")
         return
     number = 0
-    for number, (text,) in enumerate(read_table(path, (text_column,), encoding), 1):
-        yield _text(text, f"{path}: row {number}")
+    for number, (text,) in enumerate(read_table(path, (text_column,), encoding, max_characters=max_characters), 1):
+        yield _text(text, f"{path}: row {number}", max_characters)
     if not number:
         raise DataError(f"{path}: no rows; add at least one")
 
 
 def _settings(file: TextFile, names: Sequence[str]) -> str:
     """The settings that name the missing columns, with a guess at each among `names`."""
-    there = {name.lower(): name for name in names if names.count(name) == 1}
+    there = {name.lower(): name for name, count in Counter(names).items() if count == 1}
     missing = [
         f"{setting}={next((there[name] for name in usual if name in there), 'NAME')}"
         for setting, column, usual in (
@@ -147,11 +137,14 @@ def _settings(file: TextFile, names: Sequence[str]) -> str:
     return f"write {' '.join(missing)}" if missing else "rename the columns"
 
 
-def _text(value: object, place: str) -> str:
+def _text(value: object, place: str, max_characters: int) -> str:
     if value is None:
         raise DataError(f"{place}: the text is null; delete the row or give it a text")
     if not isinstance(value, str):
         raise DataError(f"{place}: the text is of type {type(value).__name__}; write it as a string")
+    if len(value) > max_characters:
+        size = f"{len(value):,} characters, more than data.max_characters={max_characters}"
+        raise DataError(f"{place}: the text has {size}; cut it, or write a larger setting")
     _check_whole(value, f"{place}: the text")
     return value
 
@@ -171,8 +164,11 @@ def _label(value: object, place: str) -> int | str:
     if value is None or (isinstance(value, str) and not value.strip()):
         raise DataError(f"{place}: the label is {'null' if value is None else 'blank'}; give it one or delete the row")
     if not isinstance(value, int | str):
-        raise DataError(f"{place}: the label {value!r:.40} is of type {type(value).__name__}; use 0, 1, … or names")
+        name = f"label {value}" if isinstance(value, float) else "label"  # a list may be too deep to be shown
+        raise DataError(f"{place}: the {name} is of type {type(value).__name__}; use 0, 1, … or names")
     if isinstance(value, str):
+        if len(value) > LONGEST_LABEL:
+            raise DataError(f"{place}: the label is longer than {LONGEST_LABEL} characters; check data.label_column")
         _check_whole(value, f"{place}: the label")
     if isinstance(value, int) and value >= 2**63:
         raise DataError(f"{place}: the label {str(value)[:20]}… is too large a number; write it as a name, in quotes")

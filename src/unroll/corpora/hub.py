@@ -1,4 +1,4 @@
-"""Labelled sets of the Hugging Face hub: their files are fetched and checked, and no code of theirs ever runs."""
+"""Labelled data sets of the Hugging Face hub. Their files are fetched and checked; their code never runs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, TypeVar
 
+from unroll import progress
 from unroll.corpora.tables import READERS, table_suffix
 from unroll.durable import replacing, write_text
 from unroll.errors import ConfigError, DataError
 
 T = TypeVar("T")
 
-HUB_PATIENCE = 3.0  # seconds until a hub that does not answer counts as out of reach
-HUB_LONGEST = 120.0  # seconds for finding out which files there are, and again for fetching them, beside …
-HUB_SLOWEST = 2**20  # … one second for so many bytes
+HUB_PATIENCE = 3.0  # seconds that the hub may take to answer
+HUB_LONGEST = 120.0  # seconds to find out which files there are, and again to fetch them, and beside that
+HUB_SLOWEST = 2**20  # bytes a second
 HUB_LARGEST_FILE, HUB_LARGEST = 2**30, 2**32  # bytes of one file, and of all
 
 _NAME = re.compile(r"(\w[\w.-]*/\w[\w.-]*)(?:/(\w[\w.-]*))?(?:@(\w[\w./-]*))?", re.ASCII)
@@ -56,7 +57,7 @@ class HubSet:
 
 
 def parse_hub(hub: str) -> HubName:
-    """Take apart a name of a set of the hub; ConfigError where it is none."""
+    """Parse the name of a data set of the hub; ConfigError where it is none."""
     match = _NAME.fullmatch(hub)
     if match is None:
         raise ConfigError(f"data.hub={hub[:80]}: no name of a data set; write OWNER/NAME or OWNER/NAME@REVISION")
@@ -66,11 +67,11 @@ def parse_hub(hub: str) -> HubName:
 def fetch(name: HubName, root: Path) -> HubSet:
     """Return the files of the splits `train` and `test`, from `root`/hub where that has them, else from the hub.
 
-    A set with a commit for its revision is pinned: once fetched, it needs no network. Any other revision is resolved
-    to its commit first. Files get their names once all are whole: as large as the hub says, with the SHA-256 it says.
+    A set whose revision is a commit is pinned: once fetched, it needs no network. For any other revision, the hub is
+    asked for the commit first. Each file's size and SHA-256 must be those that the hub states.
 
     Raises ConfigError where the set has several configurations and `name` none of them, and DataError where the files
-    can't be had; out of reach of the hub, after about HUB_PATIENCE seconds at most.
+    can't be fetched; without a network, after HUB_PATIENCE seconds.
     """
     if name.revision is not None and _COMMIT.fullmatch(name.revision):
         found = _kept(name, name.folder(root, name.revision))
@@ -81,7 +82,7 @@ def fetch(name: HubName, root: Path) -> HubSet:
     except ConfigError:
         raise
     except Exception as error:  # the library's, its HTTP client's, the resolver's, TLS's, the disk's: all the same
-        message = f"{name.repo} can't be had from the hub ({reason(error)}); {_remedy(name, root)}"
+        message = f"{name.repo} can't be fetched from the hub ({reason(error)}); {_remedy(name, root)}"
         raise DataError(message) from error
 
 
@@ -100,6 +101,7 @@ def _fetch(name: HubName, root: Path) -> HubSet:
     found = _kept(name, folder)
     if found is not None:
         return found
+    progress.say(f"fetching {name.repo} from the Hugging Face hub")
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".", ignore_cleanup_errors=True) as scratch:
         splits, class_names = within(HUB_LONGEST, lambda: _splits(name, commit, scratch))
@@ -112,7 +114,7 @@ def _fetch(name: HubName, root: Path) -> HubSet:
             split: [_keep(file, split, i, scratch, folder) for i, file in enumerate(files[split])] for split in files
         }
     left = ", ".join(split for split in splits if split not in files)
-    notes = [f"only the splits train and test of {name.repo} are used; left aside: {left}"] if left else []
+    notes = [f"only the splits train and test of {name.repo} are used, not {left}"] if left else []
     # Written last, so that it stands for whole files.
     record = {"commit": commit, "splits": kept, "class_names": class_names, "notes": notes}
     write_text(folder / "set.json", json.dumps(record, indent=1))
@@ -128,12 +130,12 @@ def _download(name: HubName, commit: str, files: list[Any], scratch: str) -> Non
         path = Path(hf_hub_download(name.repo, file.rfilename, token=False, **options))
         size = path.stat().st_size
         if size != file.size:
-            raise DataError(f"{file.rfilename} came damaged: {size:,} bytes, not {file.size:,}; run again")
+            raise DataError(f"{file.rfilename} was damaged on the way: {size:,} bytes, not {file.size:,}; run again")
         if file.lfs is not None:
             with path.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
             if digest != file.lfs.sha256:
-                raise DataError(f"{file.rfilename} came damaged: its SHA-256 is not the hub's; run again")
+                raise DataError(f"{file.rfilename} was damaged on the way: its SHA-256 is not the hub's; run again")
 
 
 def _keep(file: Any, split: str, number: int, scratch: str, folder: Path) -> tuple[str, int]:
@@ -219,7 +221,7 @@ def _remedy(name: HubName, root: Path) -> str:
 def within(seconds: float, work: Callable[[], T]) -> T:
     """Return what `work` does, in a thread of its own; TimeoutError once it takes longer than `seconds`.
 
-    No time-out covers the resolver, or all retries: a hub that falls silent would keep a library busy for minutes.
+    No time-out of the libraries covers the name server and all retries: a silent hub would block them for minutes.
     """
     answer: Future[T] = Future()
 

@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from unroll.corpora.files import TextFile, is_unlabelled
+from unroll.config.classification import MAX_CHARACTERS
+from unroll.corpora.files import LONGEST_LABEL, TextFile, is_unlabelled
 from unroll.corpora.hub import HubName, fetch, parse_hub
-from unroll.corpora.tables import READERS, class_names
+from unroll.corpora.parquet import class_names
+from unroll.corpora.tables import READERS
 from unroll.errors import ConfigError, DataError
 
 
@@ -51,7 +53,7 @@ class LabelledCorpus:
     label_names: tuple[str, ...] | None
     """The names of classes 0, 1, … where labels are numbers, see `number_labels`; None: none are known."""
     notes: tuple[str, ...] = ()
-    """What was left aside, or is worth knowing, one line each."""
+    """What was not used, or is worth knowing, one line each."""
 
 
 def find_corpus(
@@ -64,12 +66,12 @@ def find_corpus(
     label_column: str = "label",
     encoding: str = "utf-8",
     labels: Sequence[str] | None = None,
+    max_characters: int = MAX_CHARACTERS,
 ) -> LabelledCorpus:
     """Find the corpus that `source` asks for. Rows are read, and checked, by `read_rows` only.
 
-    Classes get their names so: labels that are names keep them. Numbers take their names from `labels`, from those that
-    the data set brings along (its `ClassLabel`) where there is no `labels` or it names another number of classes, and
-    from their digits where there are neither.
+    Labels that are names keep them. Labels that are numbers get names: from `labels`, where it names as many classes as
+    the data set does; else from the data set (its `ClassLabel`); else from their digits.
 
     Args:
         source: "local", "hub", "embedded", or "auto", which takes the first of these that there is.
@@ -81,13 +83,20 @@ def find_corpus(
         label_column: likewise.
         encoding: of csv and JSON Lines.
         labels: the names of classes 0, 1, ….
+        max_characters: of one text; a longer one is an error.
 
     Raises:
         ConfigError: for settings that go with no corpus.
-        DataError: there is no such corpus, or it can't be had. Out of reach of the hub, that takes seconds.
+        DataError: there is no such corpus, or it can't be fetched. Without a network this takes a few seconds.
     """
     name = None if hub is None else parse_hub(hub)
-    table = partial(TextFile, text_column=text_column, label_column=label_column, encoding=encoding)
+    table = partial(
+        TextFile,
+        text_column=text_column,
+        label_column=label_column,
+        encoding=encoding,
+        max_characters=max_characters,
+    )
     if path is not None:
         return _local(path, table, labels)
     if source in ("auto", "local"):
@@ -167,7 +176,12 @@ def _embedded(name: HubName | None, labels: Sequence[str] | None, notes: tuple[s
 
 
 def _names(labels: Sequence[str] | None, own: Sequence[str] | None) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
-    """The names of the classes, and a note where `labels` are not used for them."""
+    """The names of the classes, and notes on names that are not used."""
+    if own is not None and (
+        len(set(own)) < len(own) or not all(0 < len(name.strip()) <= LONGEST_LABEL for name in own)
+    ):
+        note = "the data's own names of classes are not used: two are equal, or one is blank or too long"
+        return (None if labels is None else tuple(labels)), (note,)
     if labels is None or own is None or len(labels) == len(own):
         names = labels or own
         return (None if names is None else tuple(names)), ()

@@ -28,7 +28,7 @@ def number_labels(
     """
     distinct = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
     if len(distinct) < 2:
-        raise DataError(f"{place}: every row has the label {distinct[0]!r}; a classifier needs two classes or more")
+        raise DataError(f"{place}: every row has the label {distinct[0]!r:.80}; a classifier needs two classes or more")
     if names is None or not set(distinct) <= _numbers(names).keys():
         names = [str(label) for label in distinct]
     return tuple(names), label_ids(labels, names, place)
@@ -43,7 +43,8 @@ def label_ids(labels: Sequence[int | str], names: Sequence[str], place: object) 
     numbers = _numbers(names)
     for row, label in enumerate(labels, 1):
         if label not in numbers:
-            raise DataError(f"{place}: row {row} has the label {label!r}; the labels are {', '.join(names)}")
+            some = ", ".join(name[:80] for name in names[:20]) + (", …" if len(names) > 20 else "")
+            raise DataError(f"{place}: row {row} has the label {label!r:.80}; the labels are {some}")
     return np.array([numbers[label] for label in labels], dtype=np.int64)
 
 

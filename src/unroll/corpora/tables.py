@@ -1,10 +1,9 @@
 """Tables (csv, JSON Lines, parquet) as streams of plain values: exact to the byte, in constant memory.
 
-The loaders of `datasets` stand aside here. Measured with datasets 5.2: its csv reader takes a row with one field too
-many as one with an index and drops the first field, and fills short rows with ""; its JSON reader turns texts that
-look like dates into timestamps; it reads `[`, `*` and `::` in a path as patterns; and importing it alone costs 1 s and
-130 MB. pyarrow's csv reader refuses texts longer than its block and its JSON reader sniffs dates as well. The standard
-library's csv and json do none of this and know which row they are in; pyarrow reads the parquet.
+They are read by the standard library's csv and json, and by pyarrow for parquet. The loaders of `datasets` (5.2) change
+the data: the csv reader drops the first field of a row that has one too many, and fills short rows with ""; the JSON
+reader turns texts that look like dates into timestamps; `[`, `*` and `::` in a path are patterns. Importing it takes
+1 s and 130 MB. pyarrow's csv reader refuses texts longer than its block, and its JSON reader makes dates, too.
 """
 
 import codecs
@@ -19,17 +18,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from unroll import progress
+from unroll.config.classification import MAX_CHARACTERS
+from unroll.corpora.columns import Remedy, positions, rename
+from unroll.corpora.parquet import read_parquet
 from unroll.errors import ConfigError, DataError
 
-LONGEST_FIELD = 2**24  # characters in one csv field; without a bound, one quote left open swallows the whole file
-LONGEST_LINE = 2**25  # characters
+TEXTS_PER_ROW = 4  # of data.max_characters: a row has other columns, too, and JSON writes some characters as six
 LARGEST_EXPANDED = 2**33  # characters that a .gz file may expand to
-BATCH_ROWS = 1000
-READ_BUFFER = 2**20  # bytes of parquet read at a time
+LINES_BETWEEN_REPORTS = 64
+_OR_RAISE = "or write a larger data.max_characters"
 DELIMITERS = ",;\t|"
-
-Remedy = Callable[[Sequence[str]], str]
-"""What to do about a missing column, given the names of those that are there."""
 
 
 @contextmanager
@@ -71,8 +70,15 @@ def undecodable(place: object, error: UnicodeDecodeError, lines_before: int, enc
     return DataError(f"{place}: line {line} is not {name}; save the file as UTF-8, or write data.encoding={remedy}")
 
 
-def read_lines(path: Path, encoding: str = "utf-8", newline: str = "", errors: str = "strict") -> Iterator[str]:
-    """Yield the lines of a text, expanded if its name ends in .gz, with their ends; arguments are those of `open`.
+def read_lines(
+    path: Path, encoding: str = "utf-8", newline: str = "", errors: str = "strict", longest: int = MAX_CHARACTERS
+) -> Iterator[str]:
+    """Yield the lines of a text, expanded if its name ends in .gz, with their ends. Shows how far it is.
+
+    Args:
+        path: of a file or a pipe.
+        encoding: as in `open`, like `newline` and `errors`.
+        longest: characters that a line may have.
 
     Raises DataError, on iteration, for bytes that are no text, a line that is too long, and too large an expansion.
     """
@@ -80,40 +86,50 @@ def read_lines(path: Path, encoding: str = "utf-8", newline: str = "", errors: s
     name = codec(encoding)
     number = size = 0
     with (
-        gzip.open(path) if is_packed else path.open("rb") as content,
+        path.open("rb") as file,
+        gzip.GzipFile(fileobj=file) if is_packed else file as content,
         io.TextIOWrapper(content, name, errors, newline) as stream,
+        progress.begin(f"reading {path.name}", path.stat().st_size or None) as task,  # a pipe has no size
     ):
         try:
-            while line := stream.readline(LONGEST_LINE + 1):
+            while line := stream.readline(longest + 1):
                 number += 1
                 size += len(line)
-                if len(line) > LONGEST_LINE:
-                    raise DataError(f"{path}: line {number} is longer than {LONGEST_LINE:,} characters; cut it")
+                if len(line) > longest:
+                    raise DataError(f"{path}: line {number} is longer than {longest:,} characters; cut it, {_OR_RAISE}")
                 if is_packed and size > LARGEST_EXPANDED:
                     raise DataError(f"{path}: expands to more than {LARGEST_EXPANDED:,} characters; cut it into files")
+                if number % LINES_BETWEEN_REPORTS == 0:
+                    task.update(file.tell() if file.seekable() else size)
                 yield line
         except UnicodeDecodeError as error:
             raise undecodable(path, error, number, encoding) from error
 
 
-def rename(names: Sequence[str]) -> str:
-    """Return the remedy for a missing column where no setting names it."""
-    return "rename the columns"
-
-
 def read_table(
-    path: Path, columns: Sequence[str], encoding: str = "utf-8", remedy: Remedy = rename
+    path: Path,
+    columns: Sequence[str],
+    encoding: str = "utf-8",
+    remedy: Remedy = rename,
+    max_characters: int = MAX_CHARACTERS,
 ) -> Iterator[tuple[Any, ...]]:
     """Yield the values of `columns`, row by row, as they stand in the file: all strings in csv, else what it holds.
 
-    Raises DataError, on iteration, where the file is missing, empty, damaged or malformed, or lacks a column, and
-    ConfigError for an unknown encoding.
+    Args:
+        path: of the table; the end of its name says what kind it is, see READERS.
+        columns: names in its header.
+        encoding: of csv and JSON Lines.
+        remedy: what an error says about a missing column.
+        max_characters: of one text. No row, line or page may be larger than a few such texts.
+
+    Raises DataError, on iteration, where the file is missing, empty, damaged or malformed, lacks a column or has a
+    larger row, and ConfigError for an unknown encoding.
     """
     reader = READERS.get(table_suffix(path))
     if reader is None:
         raise DataError(f"{path}: unknown kind of table {path.suffix!r}; use one of {', '.join(READERS)}")
     with reading(path):
-        yield from reader(path, columns, encoding, remedy)
+        yield from reader(path, columns, encoding, remedy, max_characters)
 
 
 def table_suffix(path: Path) -> str:
@@ -121,20 +137,37 @@ def table_suffix(path: Path) -> str:
     return next((suffix for suffix in READERS if path.name.lower().endswith(suffix)), "")
 
 
-def _read_csv(path: Path, columns: Sequence[str], encoding: str, remedy: Remedy) -> Iterator[tuple[str, ...]]:
-    csv.field_size_limit(LONGEST_FIELD)  # the csv module knows one limit for the whole process: 131,072 by default
-    stream = read_lines(path, encoding)
+def _read_csv(
+    path: Path, columns: Sequence[str], encoding: str, remedy: Remedy, max_characters: int
+) -> Iterator[tuple[str, ...]]:
+    longest = TEXTS_PER_ROW * max_characters
+    csv.field_size_limit(longest)  # the csv module knows one limit for the whole process: 131,072 by default
+    stream = read_lines(path, encoding, longest=longest)
     first = next(stream, "")
     delimiter = _delimiter(first, columns)
-    lines = csv.reader(chain([first], stream), delimiter=delimiter, strict=True)
+    row = size = 0
+
+    def row_by_row() -> Iterator[str]:
+        """The lines; a quote that is not closed would swallow them all."""
+        nonlocal size
+        for line in chain([first], stream):
+            size += len(line)
+            if size > longest:
+                raise DataError(
+                    f"{path}: row {row + 1} is longer than {longest:,} characters; close its quotes, {_OR_RAISE}"
+                )
+            yield line
+
+    lines = csv.reader(row_by_row(), delimiter=delimiter, strict=True)
     header: list[str] = []
-    row = 0
     try:
         header = next(lines, [])
         if len(header) < 2 and len(columns) > 1:
             remedy = _divide
-        positions = _positions(path, header, columns, remedy)
+        places = positions(path, header, columns, remedy)
+        size = 0
         for fields in lines:
+            size = 0
             if not fields:
                 continue  # a blank line
             row += 1
@@ -143,7 +176,7 @@ def _read_csv(path: Path, columns: Sequence[str], encoding: str, remedy: Remedy)
                     f"{path}: row {row} (ends in line {lines.line_num}) has {len(fields)} fields, "
                     f"the header has {len(header)}; put fields that hold {delimiter!r} or quotes in quotes"
                 )
-            yield tuple([fields[position] for position in positions])
+            yield tuple([fields[place] for place in places])
     except csv.Error as error:
         place = f"row {row + 1}" if header else "the header"
         raise DataError(
@@ -153,7 +186,7 @@ def _read_csv(path: Path, columns: Sequence[str], encoding: str, remedy: Remedy)
 
 
 def _delimiter(header: str, columns: Sequence[str]) -> str:
-    """The delimiter by which the header has all `columns`; where none has, the one that stands there most often."""
+    """The delimiter that gives the header all `columns`; else the one that the header has most often."""
 
     def has_all(delimiter: str) -> bool:
         try:
@@ -169,9 +202,11 @@ def _divide(names: Sequence[str]) -> str:
     return "write a header line, with commas, semicolons, tabs or bars between the columns"
 
 
-def _read_json_lines(path: Path, columns: Sequence[str], encoding: str, remedy: Remedy) -> Iterator[tuple[Any, ...]]:
+def _read_json_lines(
+    path: Path, columns: Sequence[str], encoding: str, remedy: Remedy, max_characters: int
+) -> Iterator[tuple[Any, ...]]:
     is_first = True
-    for number, line in enumerate(read_lines(path, encoding), 1):
+    for number, line in enumerate(read_lines(path, encoding, longest=TEXTS_PER_ROW * max_characters), 1):
         if line.isspace():
             continue
         try:
@@ -180,7 +215,7 @@ def _read_json_lines(path: Path, columns: Sequence[str], encoding: str, remedy: 
             raise DataError(f"{path}: line {number} is malformed JSON; write one object a line") from error
         if not isinstance(record, dict):
             raise DataError(f"{path}: line {number} is not a JSON object; write one object a line")
-        _positions(f"{path}: line {number}", list(record), columns, remedy if is_first else _repeat)
+        positions(f"{path}: line {number}", list(record), columns, remedy if is_first else _repeat)
         is_first = False
         yield tuple([record[column] for column in columns])
 
@@ -189,72 +224,9 @@ def _repeat(names: Sequence[str]) -> str:
     return "give every line the columns of the first"
 
 
-def _read_parquet(path: Path, columns: Sequence[str], encoding: str, remedy: Remedy) -> Iterator[tuple[Any, ...]]:
-    from pyarrow import ArrowException
-    from pyarrow.parquet import ParquetFile
-
-    row = 1
-    try:
-        # Opened here, since pyarrow takes a path with "::" for an address. Pre-buffering would hold a whole row group,
-        # and a file may be one row group: 257 MB more for 205 MB of reviews, 45 MB without.
-        with (
-            path.open("rb") as stream,
-            ParquetFile(stream, buffer_size=READ_BUFFER, pre_buffer=False, page_checksum_verification=True) as table,
-        ):
-            _positions(path, table.schema_arrow.names, columns, remedy)
-            for batch in table.iter_batches(BATCH_ROWS, columns=list(columns), use_threads=False):
-                yield from zip(*(_plain(path, batch.column(column), row) for column in columns), strict=True)
-                row += batch.num_rows
-    except (ArrowException, OSError, UnicodeDecodeError) as error:  # the last: a damaged name of a column
-        raise DataError(f"{path}: damaged parquet, in or after row {row}; fetch or write the file again") from error
-
-
-def _plain(path: Path, column: Any, first_row: int) -> list[Any]:
-    """The Python values of an Arrow column; Arrow itself does not check that strings are UTF-8."""
-    try:
-        values: list[Any] = column.to_pylist()
-        return values
-    except UnicodeDecodeError:
-        for row, value in enumerate(column, first_row):
-            try:
-                value.as_py()
-            except UnicodeDecodeError as error:
-                raise DataError(f"{path}: row {row} is not UTF-8; write the file again from UTF-8 text") from error
-        raise
-
-
-def class_names(path: Path, column: str) -> tuple[str, ...] | None:
-    """Return the names of classes 0, 1, … that `datasets` has written into a parquet file (its `ClassLabel`), if any.
-
-    A file that can't be read has none: who reads its rows will say why.
-    """
-    if table_suffix(path) != ".parquet":
-        return None
-    from pyarrow import ArrowException
-    from pyarrow.parquet import read_schema
-
-    try:
-        with path.open("rb") as stream:
-            features = json.loads(read_schema(stream).metadata[b"huggingface"])["info"]["features"]
-        names = features[column]["names"]
-    except (ArrowException, OSError, ValueError, LookupError, TypeError):
-        return None
-    is_whole = isinstance(names, list) and bool(names) and all(isinstance(name, str) for name in names)
-    return tuple(names) if is_whole else None
-
-
-def _positions(place: object, names: Sequence[str], columns: Sequence[str], remedy: Remedy) -> list[int]:
-    for column in columns:
-        if names.count(column) != 1:
-            there = ", ".join(repr(name[:40]) for name in names[:10]) + (", …" if len(names) > 10 else "")
-            count = "no" if column not in names else "more than one"
-            raise DataError(f"{place}: {count} column {column!r} among {there or 'none'}; {remedy(names)}")
-    return [names.index(column) for column in columns]
-
-
 _TEXTS = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": _read_json_lines, ".json": _read_json_lines}
-READERS: dict[str, Callable[[Path, Sequence[str], str, Remedy], Iterator[tuple[Any, ...]]]] = {
-    ".parquet": _read_parquet,
+READERS: dict[str, Callable[[Path, Sequence[str], str, Remedy, int], Iterator[tuple[Any, ...]]]] = {
+    ".parquet": read_parquet,
     **_TEXTS,
     **{f"{suffix}.gz": reader for suffix, reader in _TEXTS.items()},
 }

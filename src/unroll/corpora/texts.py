@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from http.client import HTTPResponse
 from pathlib import Path
 
+from unroll import progress
+from unroll.config.language_modeling import MAX_TEXT
 from unroll.corpora.files import read_rows
 from unroll.corpora.hub import reason, within
 from unroll.corpora.labelled import find_corpus
@@ -17,7 +19,7 @@ from unroll.corpora.tables import codec, reading, undecodable
 from unroll.durable import clear, replacing
 from unroll.errors import DataError
 
-LARGEST = 512 * 2**20  # bytes of a text
+MOST_BYTES = 4  # of a character, in UTF-8
 
 URL = "https://www.gutenberg.org/files/{0}/{0}-0.txt"
 PATIENCE = 10.0  # seconds until the answer begins, and between two parts of it
@@ -48,26 +50,32 @@ class Text:
 
 
 def find_text(
-    source: str, path: Path | None, folder: Path, *, gutenberg: int | None = None, encoding: str = "utf-8"
+    source: str,
+    path: Path | None,
+    folder: Path,
+    *,
+    gutenberg: int | None = None,
+    encoding: str = "utf-8",
+    max_characters: int = MAX_TEXT,
 ) -> Text:
     """Find and read the text that `source` asks for.
 
     Args:
-        source: "auto", "local", "download" or "embedded". The film reviews are used only where "embedded" asks for
-            them: they are no book, and nobody should take the one for the other.
+        source: "auto", "local", "download" or "embedded". "auto" never takes the film reviews: they are no
+            book.
         path: any text file. Without it, "auto", "local" and "download" use `folder`/`gutenberg`-0.txt where that is
             there, as "local"; else "auto" and "download" fetch it.
         folder: of all data.
         gutenberg: the number of a book of Project Gutenberg's.
         encoding: of `path`. Project Gutenberg's files are UTF-8.
+        max_characters: of the text; a longer one is an error.
 
     Raises:
         ConfigError: for an unknown encoding.
-        DataError: no text is named, or it can't be had, as in `read_text`. Out of reach of Project Gutenberg, that
-            takes about PATIENCE seconds at most.
+        DataError: no text is named, or it can't be fetched or read. Without a network this takes PATIENCE seconds.
     """
     if path is not None:
-        return Text("local", str(path), *read_text(path, encoding))
+        return Text("local", str(path), *read_text(path, encoding, max_characters))
     if source == "embedded":
         return _embedded(folder)
     if gutenberg is None:
@@ -75,65 +83,71 @@ def find_text(
         raise DataError(f"no text is named; {remedy}")
     file = folder / f"{gutenberg}-0.txt"
     if os.path.exists(file):  # Path.exists raises for a folder that may not be entered
-        return Text("local", str(file), *_text(_content(file), file, "utf-8", gutenberg))
+        return Text("local", str(file), *read_text(file, "utf-8", max_characters, gutenberg))
     if source == "local":
         raise DataError(f"{file}: no such file; {_remedy(file, gutenberg)}")
     return Text("download", f"Project Gutenberg's book {gutenberg}", *_download(file, gutenberg))
 
 
-def read_text(path: Path, encoding: str = "utf-8") -> tuple[str, tuple[str, ...]]:
+def read_text(
+    path: Path, encoding: str = "utf-8", max_characters: int = MAX_TEXT, number: int | None = None
+) -> tuple[str, tuple[str, ...]]:
     """Return the text of a file, its lines ending in \\n, and notes on what was changed, one line each.
 
     A byte order mark is no part of the text. Where Project Gutenberg's marks stand, the text is what lies between
-    them, from the title inside the start mark on.
+    them, from the title inside the start mark on. `number` is that of the book that it should be.
 
-    Raises DataError, naming file and remedy: for a file that is missing, unreadable, larger than LARGEST, empty or
-    blank, or of another encoding (with the line), and where a mark is missing or nothing lies between the two.
+    Raises DataError, naming file and remedy: for a file that is missing, unreadable, too long, empty or blank, or of
+    another encoding (with the line), and where a mark is missing or nothing lies between the two.
     """
-    return _text(_content(path), path, encoding, None)
-
-
-def _content(path: Path) -> bytes:
+    most = MOST_BYTES * max_characters
     with reading(path), path.open("rb") as stream:
-        content = stream.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise DataError(f"{path}: larger than {LARGEST / 2**20:g} MiB; cut it into smaller files")
-    return content
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise _too_long(path, max_characters)
+    digest = hashlib.sha256(content).hexdigest()
+    text = _decoded(content, path, encoding)
+    del content  # of a long text, each copy counts
+    if len(text) > max_characters:
+        raise _too_long(path, max_characters)
+    return _book(text, path, digest, number)
 
 
-def _text(content: bytes, place: object, encoding: str, number: int | None) -> tuple[str, tuple[str, ...]]:
-    """The text in `content` and notes on it; `number`: of the book that it should be."""
-    text, notes = _decoded(content, place, encoding)
-    book = _between_marks(text, place)
-    if book is not None:
-        outside = len(text) - len(book)
-        notes.append(f"only what lies between Project Gutenberg's marks is read; {outside:,} characters are left out")
-        text = book
-    heading = text.partition("\n")[0].rstrip("* ").upper() if book is not None else None
-    for known, (title, sha256) in KNOWN.items():
-        digest = hashlib.sha256(content).hexdigest() if number == known or heading == title else sha256
-        if digest != sha256:
-            notes.append(
-                f"the file is another edition than the known one, and figures will differ: "
-                f"its SHA-256 is {digest[:12]}…, the known one's {sha256[:12]}…"
-            )
-    return text, tuple(notes)
+def _too_long(path: Path, max_characters: int) -> DataError:
+    bound = f"data.max_characters={max_characters}"
+    return DataError(f"{path}: longer than {bound}; cut it into smaller files, or write a larger setting")
 
 
-def _decoded(content: bytes, place: object, encoding: str) -> tuple[str, list[str]]:
-    """The text of `content`, and notes on its line ends."""
-    try:
-        text = content.decode(codec(encoding))
-    except UnicodeDecodeError as error:
-        raise undecodable(place, error, 0, encoding) from error
+def _book(text: str, place: object, sha256: str, number: int | None) -> tuple[str, tuple[str, ...]]:
+    """What is to be read of the text of a file, and notes on it."""
     notes = []
     for name, end in (("CRLF", "\r\n"), ("CR", "\r")):
         if end in text:
             text = text.replace(end, "\n")
             notes.append(f"{name} line ends are read as LF")
+    book = _between_marks(text, place)
+    heading = None
+    if book is not None:
+        outside = len(text) - len(book)
+        notes.append(f"only what lies between Project Gutenberg's marks is read; {outside:,} characters are left out")
+        text, heading = book, book.partition("\n")[0].rstrip("* ").upper()
+    for known, (title, digest) in KNOWN.items():
+        if (number == known or heading == title) and sha256 != digest:
+            notes.append(
+                f"the file is another edition than the known one, and figures will differ: "
+                f"its SHA-256 is {sha256[:12]}…, the known one's {digest[:12]}…"
+            )
+    return text, tuple(notes)
+
+
+def _decoded(content: bytes, place: object, encoding: str) -> str:
+    try:
+        text = content.decode(codec(encoding))
+    except UnicodeDecodeError as error:
+        raise undecodable(place, error, 0, encoding) from error
     if not text or text.isspace():
         raise DataError(f"{place}: holds no text; write it again")
-    return text, notes
+    return text
 
 
 def _between_marks(text: str, place: object) -> str | None:
@@ -160,9 +174,11 @@ def _between_marks(text: str, place: object) -> str | None:
 def _download(file: Path, number: int) -> tuple[str, tuple[str, ...]]:
     """Fetch the book, check it, only then write it to `file`, and return what `read_text` would."""
     url = URL.format(number)
+    progress.say(f"fetching {url} from Project Gutenberg")
     try:
         content = _fetch(url)
-        if _between_marks(_decoded(content, "what came", "utf-8")[0], "what came") is None:
+        text = _decoded(content, "what came", "utf-8")
+        if _between_marks(text, "what came") is None:
             raise DataError("what came is not a book of Project Gutenberg's")
         clear(file.parent)
         with replacing(file) as stream:
@@ -170,8 +186,8 @@ def _download(file: Path, number: int) -> tuple[str, tuple[str, ...]]:
     except Exception as error:  # the resolver's, TLS's, the server's, the disk's: all the same
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # it is an open answer as well
-        raise DataError(f"{url} can't be had ({reason(error)}); {_remedy(file, number)}") from error
-    return _text(content, file, "utf-8", number)
+        raise DataError(f"{url} can't be fetched ({reason(error)}); {_remedy(file, number)}") from error
+    return _book(text, file, hashlib.sha256(content).hexdigest(), number)
 
 
 def _fetch(url: str) -> bytes:

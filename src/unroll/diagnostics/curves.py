@@ -1,4 +1,4 @@
-"""Curves of several runs in one picture: any scalar that they wrote for TensorBoard."""
+"""Curves of several runs in one picture, from the scalars that they logged to TensorBoard."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unroll.diagnostics.drawing import drawable, new_figure
 from unroll.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ class Curve:
 
 
 def read_curves(run_dir: Path, names: Sequence[str]) -> dict[str, Curve]:
-    """Return the curves of a run by name, in the order asked for.
+    """Return the curves of a run by name, in the order of `names`.
 
     Raises:
-        DataError: it is no run directory, or has no such curve.
+        DataError: the folder is no run directory, or has no such curve.
     """
     from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
@@ -42,27 +43,21 @@ def read_curves(run_dir: Path, names: Sequence[str]) -> dict[str, Curve]:
     return {name: Curve([e.step for e in points], [e.value for e in points]) for name, points in curves.items()}
 
 
-def literal(text: str) -> str:
-    """Return a text such that matplotlib shows it as it is: between two dollar signs it reads mathematics."""
-    return text.replace("$", r"\$")
-
-
 def draw(runs: dict[str, dict[str, Curve]]) -> Figure:
-    """Draw one plot a scalar, one line in it a run; those that span more than two decades on a logarithmic scale."""
-    from matplotlib.figure import Figure
-
-    names = list(next(iter(runs.values())))
-    figure = Figure(figsize=(9, 0.6 + 2.5 * len(names)), dpi=110, layout="constrained")
-    for axes, name in zip(figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0], names, strict=True):
-        for run, curves in runs.items():
-            curve = curves[name]
-            marker = "." if len(curve.steps) < 10 else None
-            axes.plot(curve.steps, curve.values, label=literal(run), linewidth=1.2, marker=marker)
+    """Draw one plot a scalar, one line in it a run. The scale is logarithmic from a hundredfold range on."""
+    scalars = list(next(iter(runs.values())))
+    texts, families = drawable([*runs, *scalars], longest=90)
+    figure = new_figure(6, 0.6 + 2.2 * len(scalars))
+    for axes, name, label in zip(
+        figure.subplots(len(scalars), 1, sharex=True, squeeze=False)[:, 0], scalars, texts[len(runs) :], strict=True
+    ):
+        for curve in (curves[name] for curves in runs.values()):
+            axes.plot(curve.steps, curve.values, linewidth=1.2, marker="." if len(curve.steps) < 10 else None)
         values = [value for curves in runs.values() for value in curves[name].values]
         if min(values) > 0 and max(values) > 100 * min(values):
             axes.set_yscale("log")
-        axes.set(ylabel=name)
+        axes.set_ylabel(label, family=families)
         axes.grid(alpha=0.3)
     axes.set(xlabel="optimiser steps")
-    figure.axes[0].legend(fontsize=9)
+    figure.axes[0].legend(figure.axes[0].lines, texts[: len(runs)], prop={"family": families, "size": 8})
     return figure

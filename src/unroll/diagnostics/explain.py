@@ -1,4 +1,4 @@
-"""What in a text moved a classifier's prediction, and what in it surprised a language model."""
+"""How each token of a text changed a classifier's prediction, and how each character surprised a language model."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from unroll.models.classifier import TextClassifier
 from unroll.text.tokenizers import get_tokenizer
 from unroll.text.vocabulary import UNKNOWN_ID
 
-MOST_TEXTS, MOST_TOKENS = 100, 20_000  # on a page, which a browser has to hold
-EXPECTED = 3  # characters named as the likeliest at each place
+MOST_TEXTS, MOST_TOKENS = 100, 20_000  # on one page: a browser has to show them
+EXPECTED = 3  # the likeliest characters that are named at each place
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """How each token of a text moved a classifier's prediction."""
+    """How each token of a text changed a classifier's prediction."""
 
-    section: ClassVar[str] = "judgement"  # of page.html, that shows it
+    section: ClassVar[str] = "judgement"  # the part of page.html for it
     title: ClassVar[str] = "What moved the prediction"
     unit: ClassVar[str] = "tokens"
 
     text: str
     prediction: Prediction
-    tokens: tuple[str, ...]  # all of the text's
-    known: tuple[bool, ...]  # whether the model knows each; it reads the others as `<unk>`
-    read: slice  # the part of the tokens that was read; see `data.max_length`
-    attribution: tuple[float, ...]  # of each token read: gradient x input, in nats of the label's log-odds
-    empty: float  # the label's probability where nothing has been read
-    prefixes: tuple[float, ...] | None  # that after each token read; None where the encoder reads in two directions
+    tokens: tuple[str, ...]  # all tokens of the text
+    known: tuple[bool, ...]  # whether the model knows each token; it reads the others as `<unk>`
+    read: slice  # the tokens that were read; see `data.max_length`
+    attribution: tuple[float, ...]  # gradient x input of each token read, in nats of the label's log-odds
+    empty: float  # the label's probability before anything is read
+    prefixes: tuple[float, ...] | None  # the same after each token read; None if the encoder has two directions
 
     @property
     def size(self) -> int:
@@ -59,7 +59,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Surprise:
-    """What a language model made of each character of a text."""
+    """How each character of a text surprised a language model."""
 
     section: ClassVar[str] = "surprise"
     title: ClassVar[str] = "What surprised the model"
@@ -68,8 +68,8 @@ class Surprise:
 
     text: str
     known: tuple[bool, ...]  # whether the model knows each character; it reads the others as `<unk>`
-    bits: tuple[float, ...]  # -log2 of the probability of each character but the first
-    expected: tuple[tuple[tuple[str, float], ...], ...]  # the likeliest in its place, with their probabilities
+    bits: tuple[float, ...]  # -log2 of each character's probability, without the first character
+    expected: tuple[tuple[tuple[str, float], ...], ...]  # the likeliest characters in its place, with probabilities
 
     @property
     def bits_per_character(self) -> float:
@@ -92,16 +92,16 @@ Model = TypeVar("Model")
 
 
 def explain(judge: Callable[[Model, str], Explanation], model: Model, texts: Iterable[str]) -> list[Explanation]:
-    """Return what each text did to a model, of as many texts as a page can show.
+    """Explain each text, as long as one page can show them all.
 
     Args:
         judge: `judge_text` for a classifier, `surprise` for a language model.
-        model: as `unroll.load` returns it.
+        model: a model from `unroll.load`.
         texts: one or more.
 
     Raises:
-        DataError: no text, or more than `MOST_TEXTS`, or more than `MOST_TOKENS` tokens or characters together; and as
-            `judge` does.
+        DataError: there is no text, or there are more than `MOST_TEXTS`, or more than `MOST_TOKENS` tokens or
+            characters together; or `judge` raises it.
     """
     found: list[Explanation] = []
     size = 0
@@ -111,9 +111,7 @@ def explain(judge: Callable[[Model, str], Explanation], model: Model, texts: Ite
         one = judge(model, text)
         size += one.size
         if size > MOST_TOKENS:
-            raise DataError(
-                f"the texts to explain have more than {MOST_TOKENS:,} {one.unit} together; give shorter ones"
-            )
+            raise DataError(f"the texts to explain have more than {MOST_TOKENS:,} {one.unit} together; give fewer")
         found.append(one)
     if not found:
         raise DataError("there is no text to explain; give at least one")
@@ -121,11 +119,11 @@ def explain(judge: Callable[[Model, str], Explanation], model: Model, texts: Ite
 
 
 def judge_text(model: LoadedClassifier, text: str) -> Judgement:
-    """Ask a classifier about a text, and how each token moved the answer.
+    """Classify a text, and explain how each token changed the prediction.
 
     Gradient x input (Shrikumar et al. 2016, arXiv:1605.01713) is the first-order share of a token's embedding in the
-    log-odds of the label, whatever the encoder. An encoder of one direction has also a prediction after each token:
-    exactly that for the text up to there.
+    log-odds of the label, for any encoder. With an encoder of one direction there is also the prediction after each
+    token, which is the prediction for the text up to there.
 
     Raises:
         UserError: the model's logits are not finite.
@@ -138,7 +136,7 @@ def judge_text(model: LoadedClassifier, text: str) -> Judgement:
     attribution = gradient_times_input(model.model, ids, label)
     if not attribution.isfinite().all():
         raise UserError("the model's gradient is not finite: its training diverged; use another checkpoint")
-    count, one_way = len(tokens[read]), model.model.encoder.num_directions == 1  # no token is read as one unknown
+    count, one_way = len(tokens[read]), model.model.encoder.num_directions == 1  # a text without tokens: one `<unk>`
     return Judgement(
         text=text,
         prediction=prediction,
@@ -152,10 +150,10 @@ def judge_text(model: LoadedClassifier, text: str) -> Judgement:
 
 
 def gradient_times_input(model: TextClassifier, ids: Tensor, label: int) -> Tensor:
-    """Return each token's gradient x input (time,) for one document (1, time), of the log-odds of a class."""
+    """Return each token's gradient x input (time,) for one document `ids` (1, time), in the log-odds of a class."""
     lengths = torch.tensor([ids.size(1)])
     x = model.embedding.weight[ids].detach().requires_grad_()
-    output, _ = model.encoder(x, lengths)  # the whole of it: in training alone a window cuts the gradient
+    output, _ = model.encoder(x, lengths)  # without windows: they cut the gradient, which is for training only
     (logits,) = model.head(pool(output, lengths, model.pooling, model.encoder.num_directions))
     others = torch.cat([logits[:label], logits[label + 1 :]])
     (gradient,) = torch.autograd.grad(logits[label] - others.logsumexp(0), x)
@@ -172,14 +170,14 @@ def _after_each_token(model: TextClassifier, ids: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def surprise(model: LoadedLanguageModel, text: str) -> Surprise:
-    """Ask a language model how likely each character of a text was, after those before it.
+    """Ask a language model how likely each character of a text was after the characters before it.
 
     Raises:
-        DataError: the text is shorter than two characters: there is nothing to predict.
+        DataError: the text has fewer than two characters: there is nothing to predict.
         UserError: the model's logits are not finite.
     """
     if len(text) < 2:
-        raise DataError(f"the text has {len(text)} characters, and a surprise needs one before it; give two or more")
+        raise DataError(f"the text has {len(text)} characters, but the first is not predicted; give two or more")
     ids = torch.from_numpy(model.encode(text)).long()[None]
     logits, _ = model.model(ids[:, :-1])
     logarithms = F.log_softmax(logits[0].double(), dim=-1)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unroll.diagnostics.curves import literal
+from unroll.diagnostics.drawing import HEIGHT, WIDTH, drawable, new_figure
 from unroll.diagnostics.gradient_flow import Flow
 from unroll.durable import write_text
 
@@ -31,49 +30,40 @@ def write_table(flows: dict[str, Flow], path: Path) -> None:
 
 
 def draw(flows: dict[str, Flow]) -> Figure:
-    """Draw the input's gradient against lag, one line a model, and a map of layer by lag for each."""
+    """Draw the input's gradient against lag, one line a model, and a map of layer by lag for each that has layers."""
     from matplotlib.colors import LogNorm
-    from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator
 
-    height = 3.6 + 1.1 * len(flows)
-    figure = Figure(figsize=(9, height), dpi=110)
-    # Placed by hand: to find a layout takes as long as to draw.
-    grid = figure.add_gridspec(
-        1 + len(flows),
-        2,
-        width_ratios=[50, 1],
-        height_ratios=[3.2] + [1.0] * len(flows),
-        left=0.09,
-        right=0.92,
-        top=1 - 0.35 / height,
-        bottom=0.55 / height,
-        hspace=0.35,
-        wspace=0.06,
-    )
-    lines = figure.add_subplot(grid[0, 0])
-    maps = [figure.add_subplot(grid[1 + row, 0], sharex=lines) for row in range(len(flows))]
-    for axes in (lines, *maps[:-1]):
-        axes.tick_params(labelbottom=False)
-    for name, flow in flows.items():
+    names, families = drawable(flows, longest=100)
+    alone = len(flows) == 1
+    layered = [(name, flow) for name, flow in zip(names, flows.values(), strict=True) if len(flow.hidden)]
+    figure = new_figure() if alone else new_figure(2 * WIDTH, HEIGHT + 0.9 * len(layered))
+    ratios = [2.2] + [1.0] * len(layered)
+    lines, *maps = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+    for flow in flows.values():
         norms = flow.inputs.double().numpy()
-        lines.plot(np.where(norms > 0, norms, np.nan), label=literal(name))  # zero has no place on this scale
-    lines.set(yscale="log", ylabel="norm, input's gradient", title="Gradient of the loss at one step, by lag")
+        lines.plot(np.where(norms > 0, norms, np.nan))  # zero has no place on this scale
+    lines.set(yscale="log", ylabel="at the input")
+    lines.set_title("Gradient of the loss at one step: its norm, by lag", fontsize=10)
     lines.grid(alpha=0.3)
-    lines.legend(fontsize=9)
+    if not alone:
+        lines.legend(lines.lines, names, prop={"family": families, "size": 9})
     sizes = np.concatenate([flow.hidden.double().numpy().ravel() for flow in flows.values()])
     sizes = sizes[(sizes > 0) & np.isfinite(sizes)]
     # One scale for all maps, so that they compare; below its end colours stay the same.
     scale = LogNorm(max(sizes.min(), sizes.max() * 1e-12), sizes.max() * (1 + 1e-6)) if len(sizes) else None
-    for axes, (name, flow) in zip(maps, flows.items(), strict=True):
+    for axes, (name, flow) in zip(maps, layered, strict=True):
         norms = flow.hidden.double().numpy()
         cells = np.ma.masked_where(~(norms > 0), norms)  # zeros stay white
         image = axes.imshow(cells, aspect="auto", origin="lower", norm=scale, cmap="viridis")
-        axes.set(ylabel="layer", yticks=range(len(norms)))
-        axes.set_title(literal(textwrap.fill(name, 120)), fontsize=9, loc="left")
-    label = "norm, hidden state's gradient" if len(maps) > 1 else "norm"
-    bar = figure.colorbar(image, cax=figure.add_subplot(grid[1:, 1]), label=label)
-    for axis in (lines.yaxis, bar.ax.yaxis):
+        axes.set(ylabel="layer", yticks=range(0, len(norms), 1 + len(norms) // 5))
+        title = "at the hidden state" if alone else f"{name}, at the hidden state"
+        axes.set_title(title, fontsize=9, loc="left", family=families)
+    scales = [lines.yaxis]
+    if maps:
+        scales.append(figure.colorbar(image, ax=figure.axes if alone else maps).ax.yaxis)
+    for axis in scales:
+        axis.set_major_locator(LogLocator(numticks=4))
         axis.set_minor_locator(LogLocator(subs=(2, 5)))  # nine a decade take as long to draw as all the rest
-    maps[-1].set(xlabel="lag (steps before the loss)")
+    [lines, *maps][-1].set(xlabel="lag (steps before the loss)")
     return figure

@@ -1,4 +1,4 @@
-"""How far back through time a gradient reaches: its size at every step before the one that the loss is taken of."""
+"""How far back through time a gradient reaches: its norm at every step before the step of the loss."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ THOUSANDFOLD = 1e3
 
 @dataclass(frozen=True)
 class Flow:
-    """Norms of the gradient of one step's loss, by lag: how many steps before it, 0 is the step itself. They are means
-    over the batch, and exactly zero beyond a window."""
+    """Norms of the gradient of the loss at one step, by lag: the number of steps before it. They are means over the
+    batch, and exactly zero before the window."""
 
     inputs: Tensor  # (lags,), with respect to the input
     hidden: Tensor
-    """(layers, lags), with respect to the hidden state, of the forward direction where there are two; no layers where
-    the encoder offers no trace."""
+    """(layers, lags), with respect to the hidden state, of the forward direction if there are two. There are no layers
+    if the encoder has no trace."""
 
 
 def gradient_flow(encoder: Encoder, x: Tensor, loss: Callable[[Tensor], Tensor], window: int | None = None) -> Flow:
-    """Differentiate the loss at the last step with respect to all that came before it.
+    """Differentiate the loss at the last step with respect to the input and the hidden state of every step.
 
     >>> from unroll.encoders import RecurrentEncoder
     >>> encoder = RecurrentEncoder("lstm", input_size=3, hidden_size=4)
@@ -34,13 +34,13 @@ def gradient_flow(encoder: Encoder, x: Tensor, loss: Callable[[Tensor], Tensor],
     (torch.Size([10]), torch.Size([1, 10]))
 
     Args:
-        encoder: of any kind; in evaluation mode, so that nothing is dropped.
-        x: (batch, time, features); the loss is taken at the last step, so there are `time` lags.
-        loss: of the encoder's output there, (batch, output_size) -> (batch,).
-        window: steps after which the gradient is cut, counted from the first; None: never.
+        encoder: any encoder, in evaluation mode, so that dropout is off.
+        x: (batch, time, features); there are `time` lags.
+        loss: function of the encoder's output at the last step, (batch, output_size) -> (batch,).
+        window: steps after which the gradient is cut, counted from the first step; None: never.
 
     Raises:
-        ValueError: a window below 1, or one with two directions.
+        ValueError: the window is below 1, or the encoder has two directions and there is a window.
     """
     if window is not None and window < 1:
         raise ValueError(f"a window is at least 1 step long, not {window}")
@@ -69,20 +69,20 @@ def _read(encoder: Encoder, x: Tensor, state: State | None) -> Trace:
 
 
 def _by_lag(norms: Tensor, lags: int) -> Tensor:
-    """Turn norms (…, steps) in the order of time into norms (…, lags), those before the cut zero."""
+    """Turn norms (…, steps) in order of time into norms (…, lags), with zeros before the cut."""
     beyond = norms.new_zeros(*norms.shape[:-1], lags - norms.size(-1))
     return torch.cat([norms.flip(-1), beyond], dim=-1).detach().cpu()
 
 
 def judge(norms: Tensor) -> str:
-    """Say in a sentence what the norms (lags,) show: vanishing, exploding or healthy, and where they end: at the
-    boundary of a window, or where not one unit passes anything on."""
+    """Say in a sentence whether the gradient with norms (lags,) vanishes, explodes or is healthy, and from which lag on
+    it is zero: before a window, or where no unit passes a gradient on."""
     sizes: list[float] = norms.double().tolist()
     end = next((lag for lag, size in enumerate(sizes) if size == 0), len(sizes))
     if end == 0:
         return "nothing: the loss does not depend on the step it is taken at"
     cut = f"; from lag {end} on it is zero" if end < len(sizes) else ""
-    if not all(size < float("inf") for size in sizes):  # so written that NaN counts
+    if not all(size < float("inf") for size in sizes):  # NaN counts as not finite
         return f"exploding: the gradient is not finite{cut}"
     fallen = next((lag for lag, size in enumerate(sizes[:end]) if size * THOUSANDFOLD <= sizes[0]), None)
     grown = next((lag for lag, size in enumerate(sizes[:end]) if size >= sizes[0] * THOUSANDFOLD), None)

@@ -1,4 +1,4 @@
-"""Explanations as one HTML page, `page.html`, that needs nothing beside it: no script, no picture, no font."""
+"""Explanations as one HTML page, made from `page.html`. It needs no other file: no script, no picture, no font."""
 
 from __future__ import annotations
 
@@ -9,28 +9,24 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from unroll.diagnostics.explain import Judgement, Surprise
+from unroll.shown import shown
 
-MOST_BITS = 10.0  # where the scale of surprise ends
+MOST_BITS = 10.0  # the end of the scale of surprise
 
 
 class Mark(NamedTuple):
-    """A token or a character, as the page shows it."""
+    """A token or a character as the page shows it."""
 
     place: int  # 1, 2, …
     text: str
     known: bool
     value: float  # its effect, in the unit of the note
-    strength: float  # from -1, against the label or not expected at all, to 1, for the label
+    strength: float  # from -1 (against the label, or a complete surprise) to 1 (for the label)
     note: str
 
 
 def page(about: str, found: Sequence[Judgement | Surprise]) -> str:
-    """Return the page of what was found in one text or several; `about` says which model was asked."""
-    template = _environment().get_template("page.html")
-    return template.render(about=about, title=found[0].title, found=found, most_bits=MOST_BITS)
-
-
-def _environment() -> Environment:
+    """Return the page for one or more explanations; `about` describes the model."""
     environment = Environment(
         loader=PackageLoader("unroll", "diagnostics"),
         autoescape=True,
@@ -38,13 +34,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (moves, shares, surprises, running_mean, look, signs):
+    for function in (moves, shares, surprises, running_mean, look, shown):
         environment.filters[function.__name__] = function
-    return environment
+    template = environment.get_template("page.html")
+    return template.render(about=about, title=found[0].title, found=found, most_bits=MOST_BITS)
 
 
 def moves(judgement: Judgement) -> list[Mark]:
-    """Return the tokens read, each with its change of the label's probability."""
+    """Return the tokens that were read; the effect of each is how it changed the label's probability."""
     after = judgement.prefixes or ()
     points = [100 * (now - before) for before, now in pairwise((judgement.empty, *after))]
     notes = [f"{move:+.1f} points, to {now:.1%}" for move, now in zip(points, after, strict=True)]
@@ -52,12 +49,12 @@ def moves(judgement: Judgement) -> list[Mark]:
 
 
 def shares(judgement: Judgement) -> list[Mark]:
-    """Return the tokens read, each with its share in the label's log-odds."""
+    """Return the tokens that were read; the effect of each is its share of the label's log-odds."""
     return _marks(judgement, judgement.attribution, [f"{nats:+.3f} nats" for nats in judgement.attribution])
 
 
 def _marks(judgement: Judgement, values: Sequence[float], notes: Sequence[str]) -> list[Mark]:
-    """The strongest token has the full mark."""
+    """Return a mark for each token that was read. The strongest effect has strength 1 or -1."""
     most = max(map(abs, values), default=0.0) or 1.0
     read = zip(judgement.tokens[judgement.read], judgement.known[judgement.read], values, notes, strict=True)
     return [
@@ -67,30 +64,25 @@ def _marks(judgement: Judgement, values: Sequence[float], notes: Sequence[str]) 
 
 
 def surprises(surprise: Surprise) -> list[Mark]:
-    """Return the characters, each with its surprise in bits and what was expected in its place."""
+    """Return the characters; the effect of each is its surprise in bits, and its note says what was expected."""
     marks = [Mark(1, surprise.text[0], surprise.known[0], 0.0, 0.0, "the first: nothing stands before it")]
     rest = zip(surprise.text[1:], surprise.known[1:], surprise.bits, surprise.expected, strict=True)
     for place, (character, known, bits, expected) in enumerate(rest, start=2):
-        likeliest = ", ".join(f"{signs(token)} {probability:.0%}" for token, probability in expected)
+        likeliest = ", ".join(f"{shown(token)} {probability:.0%}" for token, probability in expected)
         note = f"{bits:.2f} bits ({2**-bits:.1%}); expected {likeliest}"
         marks.append(Mark(place, character, known, bits, -min(1.0, bits / MOST_BITS), note))
     return marks
 
 
 def running_mean(values: Iterable[float]) -> list[float]:
-    """Return the mean of the values up to each of them."""
+    """Return, for each value, the mean of all values up to it."""
     return [total / count for count, total in enumerate(accumulate(values), start=1)]
 
 
 def look(strength: float) -> str:
-    """Return the style of an effect between -1 and 1: its colour, and a line below or above that says the same."""
+    """Return the CSS of an effect between -1 and 1: a colour, and a line below (for) or above (against) the text."""
     if abs(strength) < 0.04:
         return "background: none"
     color = "33, 102, 172" if strength > 0 else "224, 130, 20"
     line = max(1, round(5 * abs(strength))) * (-1 if strength > 0 else 1)
     return f"background: rgba({color}, {0.45 * abs(strength):.2f}); box-shadow: inset 0 {line}px rgb({color})"
-
-
-def signs(text: str) -> str:
-    """Return the text with a sign for each control character (U+2400 and on), a newline's among them."""
-    return text.translate({code: chr(0x2400 + code) for code in range(32)} | {10: "↵", 127: "␡"})

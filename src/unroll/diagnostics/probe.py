@@ -1,4 +1,4 @@
-"""A model and a text, made ready for looking back from one step: stretches of the text, and the loss at their ends."""
+"""Stretches of a text, and the loss at their ends: what `gradient_flow` needs to look back from the last step."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def probe(model: Any, text: str, lags: int) -> tuple[Tensor, Callable[[Tensor], 
     """Cut a text into stretches of `lags` steps, for a loaded model that reads texts.
 
     Returns:
-        The encoder's input (stretches, lags, features), and the loss of its output at the last step, as the model's
-        `look_back` has it: what `gradient_flow` needs.
+        What the model's `look_back` returns: the encoder's input (stretches, lags, features), and the loss as a
+        function of the encoder's output at the last step.
 
     Raises:
         DataError: the text is shorter than one stretch.
@@ -25,7 +25,7 @@ def probe(model: Any, text: str, lags: int) -> tuple[Tensor, Callable[[Tensor], 
     ids, steps = model.encode(text), lags + model.look_ahead
     if len(ids) < steps:
         raise DataError(
-            f"the text has {len(ids)} {model.unit}, and {steps} are needed; give a longer one, or fewer --lags"
+            f"the text has {len(ids)} {model.unit}, and {steps} are needed; give a longer text, or fewer --lags"
         )
     found: tuple[Tensor, Callable[[Tensor], Tensor]] = model.model.look_back(stretches(ids, steps, STRETCHES))
     return found

@@ -1,4 +1,4 @@
-"""Gates that stand at their ends, where the sigmoid is flat and little gradient passes."""
+"""Saturated gates: their sigmoid is almost 0 or 1, where it is flat and passes little gradient."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def saturation(found: Trace, directions: int) -> dict[str, float]:
 
 
 def places(count: int, directions: int) -> list[str]:
-    """Return torch.nn's names of so many layers and directions, in the order of a state: `l0`, `l0_reverse`, `l1`, …"""
+    """Return torch.nn's names of layers and directions, in the order of a state: `l0`, `l0_reverse`, `l1`, …"""
     return [f"l{i // directions}" + ("_reverse" if i % directions else "") for i in range(count)]

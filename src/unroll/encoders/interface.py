@@ -15,22 +15,22 @@ Step = dict[str, Tensor]  # the quantities of one step by name, each (batch, fea
 
 @dataclass(frozen=True)
 class Trace:
-    """All that happened while a batch was read."""
+    """Everything that an encoder computed for a batch, by name."""
 
     steps: list[list[Step]]
-    """`steps[layer * directions + direction][t]`: what layer and direction computed at time t. It holds at least
-    `hidden`; what ends in `_gate` lies between 0 and 1. Beyond a row's length it is computed as well, and has no
-    influence on anything."""
+    """`steps[layer * directions + direction][t]` is what that layer and direction computed at time t. It holds at least
+    `hidden`; a quantity named `…_gate` lies between 0 and 1. Steps beyond a row's length are there too, but nothing
+    depends on them."""
     output: Tensor  # (batch, time, output_size)
     state: State  # after each row's last step
 
 
 class Encoder(nn.Module, ABC):
-    """A net that reads rows step by step and puts out a vector at each.
+    """A net that reads rows step by step and returns a vector for each step.
 
-    An encoder of one's own sets the four attributes and defines `forward` and `zero_state`. Its constructor takes
-    `input_size` and `hidden_size`, and of `num_layers`, `bidirectional`, `dropout` and `backend` those that it knows;
-    its other arguments are the settings `encoder.options`.
+    To write one, set the four attributes and define `forward` and `zero_state`. The constructor must take `input_size`
+    and `hidden_size`. It may take `num_layers`, `bidirectional`, `dropout` and `backend`. All other arguments are set
+    by `encoder.options`.
 
     >>> class Decay(Encoder):
     ...     def __init__(self, input_size, hidden_size):
@@ -54,43 +54,43 @@ class Encoder(nn.Module, ABC):
     (torch.Size([2, 5, 4]), torch.Size([1, 2, 4]))
     """
 
-    input_size: int  # features of the input at each step
-    output_size: int  # features of the output at each step, of all directions
-    num_directions: int  # 1 or 2; two are concatenated in the output, forward first
-    state_parts: tuple[str, ...]  # names of the state's parts, as ("hidden", "cell")
+    input_size: int  # features of each step's input
+    output_size: int  # features of each step's output, all directions together
+    num_directions: int  # 1 or 2; the output of two is concatenated, forward first
+    state_parts: tuple[str, ...]  # names of the state's parts, such as ("hidden", "cell")
 
     @abstractmethod
     def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> tuple[Tensor, State]:
         """Encode a batch of right-padded rows.
 
         Args:
-            x: (batch, time, input_size); what it holds beyond a row's length has no influence on anything.
-            lengths: (batch,) steps of each row, between 1 and time; None where every row is full.
-            state: before the first step, in the form in which it is returned; None is `zero_state`.
+            x: (batch, time, input_size); nothing depends on the values beyond a row's length.
+            lengths: (batch,) steps of each row, between 1 and time; None means that every row is full.
+            state: the state before the first step, in the form that this method returns; None means `zero_state`.
 
         Returns:
             output: (batch, time, output_size), zero beyond each row's length.
-            state: after each row's last step (first step, backwards): a tensor, or where there are several
-                `state_parts` a tuple of them, each (layers x directions, batch, features).
+            state: the state after each row's last step (backward direction: after its first). It is a tensor, or a
+                tuple where there are several `state_parts`, each (layers x directions, batch, features).
 
         Raises:
-            ValueError: shapes or lengths that do not fit.
+            ValueError: shapes or lengths do not fit.
         """
 
     @abstractmethod
     def zero_state(self, x: Tensor) -> State:
-        """Return the state, all zeros, that a batch `x` (batch, time, input_size) starts from where none is given."""
+        """Return the state of zeros that a batch `x` (batch, time, input_size) starts from by default."""
 
     def trace(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> Trace | None:
-        """Return what `forward` computes of the same arguments, in evaluation, with everything in between by name; None
-        where an encoder offers no such view. Monitors show what there is."""
+        """Return all that `forward` computes in evaluation from the same arguments, or None if the encoder can't tell.
+        The monitors of the recurrence show it."""
         return None
 
     def start(self, x: Tensor, lengths: Tensor | None, state: State | None) -> State:
-        """Check what `forward` is given, and return the state that it starts from.
+        """Check the arguments of `forward`, and return the state to start from.
 
         Raises:
-            ValueError: shapes or lengths that do not fit.
+            ValueError: shapes or lengths do not fit.
         """
         if x.dim() != 3 or x.size(-1) != self.input_size or x.size(0) < 1 or x.size(1) < 1:
             raise ValueError(f"x must be (batch, time, {self.input_size}), each at least 1, not {tuple(x.shape)}")
@@ -104,7 +104,7 @@ class Encoder(nn.Module, ABC):
         zeros = self.zero_state(x)
         if state is None:
             return zeros
-        # Before a kernel does not: given a state that is too small, torch's fused one writes beyond its end.
+        # torch's fused kernel does not check: it writes beyond the end of a state that is too small.
         expected, found = ([tuple(part.shape) for part in as_parts(each)] for each in (zeros, state))
         if found != expected:
             raise ValueError(f"state must be {', '.join(self.state_parts)} of shape {expected}, not {found}")
@@ -112,10 +112,10 @@ class Encoder(nn.Module, ABC):
 
 
 def check_layers(input_size: int, hidden_size: int, num_layers: int, dropout: float) -> None:
-    """Check the sizes of a stack of layers with drop-out in between.
+    """Check the sizes of a stack of layers with dropout between them.
 
     Raises:
-        ValueError: a size below 1, a probability outside [0, 1], or drop-out with nothing between layers to drop.
+        ValueError: a size is below 1, `dropout` is no probability, or there is dropout but only one layer.
     """
     if min(input_size, hidden_size, num_layers) < 1:
         raise ValueError("input_size, hidden_size and num_layers must be at least 1")

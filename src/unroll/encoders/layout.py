@@ -1,4 +1,4 @@
-"""Rows laid out as the kernels read them: time first, and backwards."""
+"""Rows in the layout that the kernels read: time first, and reversed for the backward direction."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from unroll.encoders.parallel import Padding
 
 
 def round_up(steps: int) -> int:
-    """Return the next number of steps with at most five binary digits that count, a sixteenth more at the most: kernels
-    are met again more often than lengths are."""
+    """Return `steps` rounded up to five significant binary digits, at most a sixteenth more. Kernels that are compiled
+    for each number of steps then meet fewer numbers."""
     grain = 1 << max(0, steps.bit_length() - 5)
     return -(-steps // grain) * grain
 
 
 def time_first(x: Tensor, padding: Padding, column: bool) -> Tensor:
-    """Return rows (batch, time, features) as (time, batch, features), made in one pass: zero in the padding, which may
-    have more steps than the rows, in the precision of autocast, and with a `column` one feature more, which is 1 in the
-    padding alone.
+    """Return rows (batch, time, features) as (time, batch, features), in one pass over them.
 
-    What made the rows gets no gradient from the padding if none comes out of it, see `Cell.hold`.
+    The result is zero in the padding, which may have more steps than the rows, and has autocast's precision. With
+    `column` it has one more feature, which is 1 in the padding and 0 elsewhere.
+
+    The gradient is not blanked: whatever reads the result must give none in the padding, see `Cell.hold`.
     """
     inputs: Tensor = _TimeFirst.apply(x, padding, column)  # type: ignore[no-untyped-call]
     return inputs
@@ -33,7 +34,7 @@ class _TimeFirst(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, padding: Padding, column: bool) -> Tensor:
         ctx.steps, ctx.features = x.shape[1:]
         device, dtype = x.device.type, x.dtype
-        if torch.is_autocast_enabled(device) and dtype != torch.float64:  # which autocast leaves alone
+        if torch.is_autocast_enabled(device) and dtype != torch.float64:  # autocast leaves float64 alone
             dtype = torch.get_autocast_dtype(device)
         inputs = x.new_empty(len(padding.mask), x.size(0), x.size(2) + column, dtype=dtype)
         inputs[: x.size(1), :, : x.size(2)].copy_(x.transpose(0, 1))
@@ -48,14 +49,14 @@ class _TimeFirst(torch.autograd.Function):
 
 
 def permute(x: Tensor, places: Tensor) -> Tensor:
-    """Rearrange the steps of `x` (time, batch, features) by `places` (time, batch) in the flattened steps: by an
-    involution, a permutation that undoes itself."""
+    """Return `x` (time, batch, features) with its steps rearranged: step k of the result is step `places[k]`, both
+    counted in the flattened (time x batch) steps. `places` (time, batch) must be a permutation that undoes itself."""
     permuted: Tensor = _Permutation.apply(x.flatten(0, 1), places.flatten())  # type: ignore[no-untyped-call]
     return permuted.view_as(x)
 
 
 class _Permutation(torch.autograd.Function):
-    """Rows rearranged by an involution: a permutation that undoes itself, so that its gradient is itself."""
+    """`index_select` by a permutation that undoes itself: the gradient is permuted in the same way."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, places: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""A recurrent kernel over the rows of a batch, a share of them on each core.
+"""A recurrent kernel over the rows of a batch, with a share of the rows on each core.
 
-A step of a small recurrent net is a few microseconds of work. Kernels that split every step over the cores spend most
-of that time waiting for each other; rows, however, have nothing to do with one another from the first step to the last.
-So each core takes its own rows through the whole sequence, and the cores meet once a sequence instead of once a step.
+A step of a small recurrent net is a few microseconds of work. If every step is split over the cores, they spend most of
+that time waiting for each other. Rows are independent of each other, so here each core reads its own rows from the
+first step to the last, and the cores wait for each other once per sequence instead of once per step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from unroll.runtime import threads_sleep_soon
 
-# With less, handing work over costs more than it gains: rows in a share, and steps x rows x units in all.
+# The least rows per share, and steps x rows x units in all. With less, handing over the work costs more than it gains.
 MIN_ROWS, MIN_WORK = 4, 2**17
 
 # (x, *states, *weights) -> (output, *states): x (time, rows, features), states (directions, rows, hidden)
@@ -33,7 +33,7 @@ class Padding:
     """What lies beyond the rows' ends."""
 
     mask: Tensor  # (time, rows) bool
-    begins: int  # the first step at which a row has ended
+    begins: int  # the first step at which some row has ended
 
     def blank(self, x: Tensor) -> None:
         """Write zero into the padding of `x` (time, rows, features)."""
@@ -41,53 +41,54 @@ class Padding:
             x[self.begins :].masked_fill_(self.mask[self.begins :, :, None], 0)
 
     def split(self, shares: int) -> list[Padding]:
-        """Return that of shares of the rows."""
+        """Return the padding of each share of the rows."""
         return [Padding(mask, self.begins) for mask in self.mask.tensor_split(shares, dim=1)]
 
 
 def over_rows(
     kernel: Kernel, x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor], padding: Padding
 ) -> tuple[Tensor, ...]:
-    """Return `kernel(x, *states, *weights)`, its output zero in the padding, computed in shares of the rows, one for
-    each of torch's threads.
+    """Return `kernel(x, *states, *weights)` with an output of zero in the padding, computed on all of torch's threads:
+    each takes a share of the rows.
 
-    The kernel must treat rows independently and draw no random numbers. Gradients flow to all arguments, once.
+    The kernel must treat rows independently and draw no random numbers. All arguments get gradients; the graph can be
+    differentiated once.
     """
     threads = torch.get_num_threads()
     shares = min(threads, x.size(1) // MIN_ROWS)
     if x.size(0) * x.size(1) * states[0].size(-1) < MIN_WORK:
         shares = 1
-    # OpenMP's threads must leave their cores to the workers here: a step is 1.2 times as fast where they do so at once,
-    # and half as fast where they spin as they do by default (measured).
+    # OpenMP's threads must leave their cores to these workers. Measured: a step is 1.2 times as fast if they sleep at
+    # once, and half as fast if they spin, which is their default.
     if shares < 2 or x.device.type != "cpu" or not threads_sleep_soon():
         output, *after = kernel(x, *states, *weights)
         if padding.begins < len(x):
             output = output.masked_fill(padding.mask[..., None], 0)
         return output, *after
     tensors = (x, *states, *weights)
-    # Asked here, since a Function runs with gradients off and is not told why.
+    # Asked here: inside a Function gradients are always off.
     tracked = [torch.is_grad_enabled() and tensor.requires_grad for tensor in tensors]
     results: tuple[Tensor, ...] = _OverRows.apply(kernel, padding, shares, 1 + len(states), tracked, *tensors)  # type: ignore[no-untyped-call]
     return results
 
 
 class _OverRows(torch.autograd.Function):
-    """Each share is a graph of its own, differentiated by the thread that takes it."""
+    """Each share has its own graph, which a worker differentiates."""
 
     @staticmethod
     def forward(
         ctx: Any, kernel: Kernel, padding: Padding, shares: int, num_rowed: int, needed: list[bool], *tensors: Tensor
     ) -> tuple[Tensor, ...]:
-        # x and the states have rows, at dimension 1; weights have none.
+        # The first `num_rowed` tensors, x and the states, have rows, at dimension 1; the weights have none.
         ctx.padding, ctx.num_rowed, ctx.needed = padding, num_rowed, needed
         autocast, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
         def run(share: tuple[Tensor, ...]) -> tuple[list[Tensor], Sequence[Tensor]]:
-            # Grad mode and autocast are a thread's own: a worker has to be told of both.
+            # Every thread has its own grad mode and autocast: set the caller's in this worker.
             with torch.set_grad_enabled(any(needed)), torch.autocast("cpu", dtype, autocast, cache_enabled=False):
                 inputs = [t.detach().requires_grad_(n) for t, n in zip(share, needed, strict=True)]
-                # Autocast would keep one cast of a weight for all threads until the first of them is done: the other's
-                # gradient would then be summed in another order, by chance.
+                # Cast here, not by autocast: its cache of casts is shared by the threads and emptied when the first is
+                # done. The order in which gradients are summed would then depend on chance.
                 weights = [w.to(dtype) if autocast and w.dtype == torch.float32 else w for w in inputs[num_rowed:]]
                 return inputs, kernel(*inputs[:num_rowed], *weights)
 
@@ -108,7 +109,8 @@ class _OverRows(torch.autograd.Function):
         def differentiate(work: tuple[Any, Padding, tuple[Tensor, ...]]) -> list[Tensor]:
             (inputs, outputs), padding, (of_output, *of_states) = work
             wanted = [tensor for tensor, n in zip(inputs, needed, strict=True) if n]
-            of_output = of_output.clone(memory_format=torch.contiguous_format)  # the kernel would; the given one stays
+            # The kernel would copy it anyway, to make it contiguous; the given gradient must not change.
+            of_output = of_output.clone(memory_format=torch.contiguous_format)
             padding.blank(of_output)
             return list(torch.autograd.grad(outputs, wanted, [of_output, *of_states]))
 
@@ -128,24 +130,25 @@ class _OverRows(torch.autograd.Function):
 
 
 def _split(tensors: Sequence[Tensor], num_rowed: int, shares: int) -> list[tuple[Tensor, ...]]:
-    """The first `num_rowed` tensors cut into shares of their rows, each with all the others."""
+    """Cut the first `num_rowed` tensors into shares of their rows; every share gets all the others whole."""
     cut = [tensor.tensor_split(shares, dim=1) for tensor in tensors[:num_rowed]]
     return [(*rows, *tensors[num_rowed:]) for rows in zip(*cut, strict=True)]
 
 
 @cache
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Workers that compute on one core each. A forked process, which has no threads of its parent's, makes its own."""
+    """Start workers that compute on one core each. `process` is its id: a forked child has none of its parent's threads
+    and starts its own."""
     started = Barrier(threads)
 
     def start() -> None:
         torch.set_num_threads(1)
-        # A thread takes the whole process's setting over when it first computes or asks; from then on it is its own. So
-        # it asks now, while that is 1: each worker with a team of threads would take two and a half times as long.
+        # A thread copies the process's number of threads when it first computes or asks for it. So it asks now, while
+        # that is 1: workers with a team of threads each would take 2.5 times as long.
         torch.get_num_threads()
         started.wait()
 
     pool = ThreadPoolExecutor(threads, "rows", initializer=start)
     list(pool.map(lambda _: None, range(threads)))
-    torch.set_num_threads(threads)  # the process's, which the workers have lowered
+    torch.set_num_threads(threads)  # the workers have set it to 1 for the whole process
     return pool

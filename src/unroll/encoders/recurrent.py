@@ -1,4 +1,4 @@
-"""RNN, GRU and LSTM over variable-length sequences, by two backends with one result."""
+"""RNN, GRU and LSTM over sequences of different lengths, by two backends that give the same result."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ BACKENDS = ("auto", "packed", "padded")
 class RecurrentEncoder(nn.RNNBase, Encoder):
     """A stack of recurrent layers with torch.nn's equations, parameter names and shapes.
 
-    A state dict of `torch.nn.RNN`, `GRU` or `LSTM` of the same sizes loads as it is. Two backends compute the same
-    outputs, states and gradients (the drop-out masks alone differ):
+    It loads a state dict of a `torch.nn.RNN`, `GRU` or `LSTM` of the same sizes. Two backends compute the same outputs,
+    states and gradients; only their dropout masks differ:
 
-    - `packed` hands a PackedSequence to torch: fast under cuDNN, slow on a CPU.
-    - `padded` runs whole right-padded tensors through the unpacked kernels, one layer and direction at a time; the
-      backward direction reads each row reversed within its own length. On a CPU this is several times faster, since
-      only unpacked input reaches the fused kernels.
+    - `packed` gives torch a PackedSequence: fast with cuDNN, slow on a CPU.
+    - `padded` gives torch right-padded tensors, one layer at a time, and makes sure that the padding changes nothing.
+      On a CPU this is several times faster, because torch's fused kernels take no PackedSequence.
 
-    `auto` takes `packed` on CUDA and `padded` elsewhere.
+    `auto` is `packed` on CUDA and `padded` elsewhere.
 
     >>> encoder = RecurrentEncoder("lstm", input_size=8, hidden_size=16, bidirectional=True)
     >>> output, (h, c) = encoder(torch.randn(2, 5, 8), lengths=torch.tensor([5, 3]))
@@ -53,15 +52,16 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
 
         Args:
             cell: one of `CELLS`.
-            input_size: features of the input at each step.
+            input_size: features of each step's input.
             hidden_size: features of the state in each direction.
-            num_layers: recurrent layers, each reading the outputs of the one below.
-            bidirectional: read each row from both ends; outputs are concatenated, forward first.
+            num_layers: recurrent layers; each reads the outputs of the one below.
+            bidirectional: read each row from both ends; the outputs are concatenated, forward first.
             dropout: probability of dropping an output between two layers, in training.
             backend: one of `BACKENDS`.
 
         Raises:
-            ValueError: an unknown cell or backend, a size below 1, or dropout with nothing between layers to drop.
+            ValueError: the cell or the backend is unknown, a size is below 1, `dropout` is no probability, or there is
+                dropout but only one layer.
         """
         if cell not in CELLS:
             raise ValueError(f"unknown cell '{cell}'; there are {', '.join(CELLS)}")
@@ -87,11 +87,11 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
         return CELLS[self.cell]
 
     def reset_parameters(self) -> None:
-        """Initialise: recurrent weights orthogonal gate by gate (Saxe et al. 2014, arXiv:1312.6120), input weights
-        Xavier-uniform, biases at the cell's `initial_bias`."""
+        """Initialise, gate by gate: recurrent weights orthogonal (Saxe et al. 2014, arXiv:1312.6120), input weights
+        Xavier-uniform, biases by the cell's `initial_bias`."""
         for name, parameter in self.named_parameters():
             for gate, values in zip(self._cell.gates, torch.split(parameter.data, self.hidden_size), strict=True):
-                if name.startswith("bias"):  # torch adds two biases
+                if name.startswith("bias"):  # torch adds bias_ih and bias_hh, so one of them stays 0
                     nn.init.constant_(values, self._cell.initial_bias.get(gate, 0.0) if "_ih_" in name else 0.0)
                 elif name.startswith("weight_hh"):
                     nn.init.orthogonal_(values)
@@ -101,7 +101,8 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
     def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> tuple[Tensor, State]:
         state = self.start(x, lengths, state)
         if lengths is None:
-            return self._run(x, state)
+            output, *after = self._cell.kernel(x, state, *self._arguments(), self.batch_first)
+            return output, as_state(after)
         if self.backend_for(x) == "packed":
             return self._packed(x, lengths, state)
         return self._padded(x, lengths.to(x.device, torch.long), state)
@@ -110,7 +111,7 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
         return reference.trace(self.cell, dict(self.named_parameters()), x, lengths, state)
 
     def backend_for(self, x: Tensor) -> str:
-        """Return the backend that computes rows like `x`: `packed` or `padded`."""
+        """Return the backend that `x` is computed by: `packed` or `padded`."""
         if self.backend != "auto":
             return self.backend
         return "packed" if x.is_cuda else "padded"
@@ -120,41 +121,38 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
         return as_state([zeros] * len(self.state_parts))
 
     def _arguments(self) -> tuple[Any, ...]:
-        """What torch's kernels take for all layers and directions at once."""
+        """The arguments of torch's kernels for all layers and directions in one call."""
         return self._flat_weights, self.bias, self.num_layers, self.dropout, self.training, self.bidirectional
-
-    def _run(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """All rows are full: torch's own kernel does the whole."""
-        output, *state_after = self._cell.kernel(x, state, *self._arguments(), self.batch_first)
-        return output, as_state(state_after)
 
     def _packed(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
         data, batch_sizes, by_length, as_given = packed
         assert by_length is not None and as_given is not None
         state = map_state(lambda s: s.index_select(1, by_length), state)
-        data, *state_after = self._cell.kernel(data, batch_sizes, state, *self._arguments())
+        data, *after = self._cell.kernel(data, batch_sizes, state, *self._arguments())
         packed = PackedSequence(data, batch_sizes, by_length, as_given)
         output, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.size(1))
-        return output, map_state(lambda s: s.index_select(1, as_given), as_state(state_after))
+        return output, map_state(lambda s: s.index_select(1, as_given), as_state(after))
 
     def _padded(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
-        # Time first from here on, as the kernels compute: what they would transpose is transposed once.
-        batch, given = x.shape[:2]
-        time = round_up(given) if self._cell.compiled_by_shape and x.device.type == "cpu" else given
+        cell, (batch, given) = self._cell, x.shape[:2]
+        time = round_up(given) if cell.compiled_by_shape and x.device.type == "cpu" else given
         steps, rows = torch.arange(time, device=x.device)[:, None], torch.arange(batch, device=x.device)
         padding = Padding(steps >= lengths, int(lengths.min()))
-        column = padding.begins < time and self._takes_a_column
-        x = time_first(x, padding, column)
-        # The steps of each row from its last to its first, as places in the flattened (time * batch,) steps. Backwards
-        # the padding comes first; most cells can be held there, but at zero alone, and without a gradient.
-        backward = None
-        is_held = bool(self._cell.hold) and all(map(_is_plain_zero, as_parts(state)))
-        if self.bidirectional and padding.begins < time and not is_held:
-            backward = torch.where(padding.mask, steps, lengths - 1 - steps) * batch + rows
+        has_padding = padding.begins < time
+        # One more feature, 1 in the padding, through which the input weights hold the state there.
+        column = has_padding and bool(cell.hold) and (cell.hold_forward or self.bidirectional)
+        x = time_first(x, padding, column)  # the kernels' own layout: otherwise every layer would transpose
+        # The order in which each kernel call reads the steps; None is the given one. Backward, rows begin with their
+        # padding. If the cell can be held there, at a zero state without a gradient, one call reads both directions.
+        # Otherwise a second call reads the rows reversed: its order holds places in the flattened (time x batch) steps.
+        orders: list[Tensor | None] = [None]
+        is_held = bool(cell.hold) and not any(part.requires_grad or bool(part.any()) for part in as_parts(state))
+        if self.bidirectional and has_padding and not is_held:
+            orders.append(torch.where(padding.mask, steps, lengths - 1 - steps) * batch + rows)
         states: list[list[Tensor]] = []
         for layer in range(self.num_layers):
-            x, after = self._one_layer(x, state, layer, padding, column, lengths, backward)
+            x, after = self._one_layer(x, state, layer, padding, column, lengths, orders)
             states += after
             if layer < self.num_layers - 1:
                 x = F.dropout(x, self.dropout, self.training)
@@ -170,48 +168,41 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
         padding: Padding,
         column: bool,
         lengths: Tensor,
-        backward: Tensor | None,
+        orders: list[Tensor | None],
     ) -> tuple[Tensor, list[list[Tensor]]]:
-        """One layer over `x` (time, batch, features): its output, zero in the padding, and its state after each row's
-        last step (first step, backwards). All directions in one call, or where there is the order `backward`, one at a
-        time."""
-        together = 1 if backward is not None else self.num_directions
+        """Run one layer over `x` (time, batch, features), with a kernel call for each of `orders`.
+
+        Returns:
+            The output (time, batch, features), zero in the padding, and for each call the parts of the state after each
+            row's last step (backward direction: after its first).
+        """
         outputs, states = [], []
-        for direction in range(0, self.num_directions, together):
+        together = self.num_directions // len(orders)  # directions in one call
+        for direction, order in enumerate(orders):
             index = layer * self.num_directions + direction
             before = [part.narrow(0, index, together) for part in as_parts(state)]
             each = self.all_weights[index : index + together]
             weights = [weight for part in each for weight in (self._holding(part) if column else part)]
-            inputs = x if backward is None or not direction else permute(x, backward)
-            output, *after = over_rows(self._kernel, inputs, before, weights, padding)
-            h = after[0]
-            if padding.begins < len(x):  # the kernel's is after the padding
+            inputs = x if order is None else permute(x, order)
+            output, h, *others = over_rows(self._kernel, inputs, before, weights, padding)
+            if padding.begins < len(x):  # the kernel's own h is the one after the padding
                 last = output[lengths - 1, torch.arange(len(lengths), device=x.device), : self.hidden_size][None]
                 h = torch.cat([last, h[1:]]) if together == 2 else last
-            outputs.append(output if backward is None or not direction else permute(output, backward))
-            states.append([h, *after[1:]])
+            outputs.append(output if order is None else permute(output, order))
+            states.append([h, *others])
         return torch.cat(outputs, dim=-1) if len(outputs) == 2 else outputs[0], states
 
-    @property
-    def _takes_a_column(self) -> bool:
-        """Whether rows that have padding get one feature more, which is 1 there alone and holds the state."""
-        return bool(self._cell.hold) and (self._cell.hold_forward or self.bidirectional)
-
     def _holding(self, weights: Sequence[Tensor]) -> list[Tensor]:
-        """Give the input weights the column that holds the state in the padding, see `Cell.hold`."""
-        lowest = torch.finfo(weights[0].dtype).min / 2  # which bf16 holds as well as float32
+        """Append the column of `Cell.hold` to the input weights, the first of `weights`."""
+        lowest = torch.finfo(weights[0].dtype).min / 2  # halved, because bf16 would round the lowest to -inf
         by_gate = [max(self._cell.hold.get(gate, 0.0), lowest) for gate in self._cell.gates]
         hold = weights[0].new_tensor(by_gate).repeat_interleave(self.hidden_size)
         return [torch.cat([weights[0], hold[:, None]], dim=1), *weights[1:]]
 
     def _kernel(self, x: Tensor, *states_and_weights: Tensor) -> Sequence[Tensor]:
-        """torch's kernel over one layer, in one direction or both."""
+        """Run torch's kernel over one layer, in one direction or both."""
         parts = len(self.state_parts)
         state, weights = as_state(states_and_weights[:parts]), list(states_and_weights[parts:])
         both = len(weights) == 8
         results: Sequence[Tensor] = self._cell.kernel(x, state, weights, True, 1, 0.0, self.training, both, False)
         return results
-
-
-def _is_plain_zero(x: Tensor) -> bool:
-    return not x.requires_grad and not bool(x.any())

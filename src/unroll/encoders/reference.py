@@ -1,8 +1,9 @@
-"""RNN, GRU, LSTM and minGRU as their equations, one step at a time, with everything in between by name.
+"""The equations of RNN, GRU, LSTM and minGRU, one step at a time, with every quantity by name.
 
-Slow and plain on purpose: what the encoders must agree with, and what can be looked into. The equations are those of
-torch.nn (the GRU's is Cho et al. 2014, arXiv:1406.1078, with the reset gate after the recurrent product; the LSTM's
-Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000).
+This code is slow and plain on purpose: the tests compare the encoders with it, and the diagnostics look inside the
+recurrence through it. The equations are those of torch.nn: the GRU of Cho et al. 2014 (arXiv:1406.1078) with the reset
+gate applied after the recurrent product, and the LSTM of Hochreiter & Schmidhuber 1997 with the forget gate of Gers et
+al. 2000.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from unroll.encoders.state import State, as_parts, as_state
 
 @dataclass(frozen=True)
 class Weights:
-    """Of one layer in one direction; the gates of each are stacked in torch.nn's order."""
+    """The weights of one layer in one direction. Each stacks its gates in torch.nn's order."""
 
     weight_ih: Tensor  # (gates x hidden, features)
     weight_hh: Tensor  # (gates x hidden, hidden)
@@ -94,7 +95,7 @@ def trace(
     lengths: Tensor | None = None,
     state: State | None = None,
 ) -> Trace:
-    """Read a batch of right-padded rows with a cell of torch.nn, step by step.
+    """Run a cell of torch.nn over a batch of right-padded rows, step by step.
 
     >>> module = torch.nn.LSTM(8, 16, batch_first=True)
     >>> found = trace("lstm", dict(module.named_parameters()), torch.randn(2, 5, 8))
@@ -103,14 +104,14 @@ def trace(
 
     Args:
         cell: one of `EQUATIONS`.
-        parameters: by torch.nn's names (`weight_ih_l0`, `weight_hh_l1_reverse`, …), which say how many layers and
-            directions there are; biases that are missing are zero.
+        parameters: weights by torch.nn's names (`weight_ih_l0`, `weight_hh_l1_reverse`, …). The names say how many
+            layers and directions there are. A missing bias is zero.
         x: (batch, time, features).
-        lengths: (batch,) steps of each row, between 1 and time; None where every row is full.
-        state: before the first step; None is zeros.
+        lengths: (batch,) steps of each row, between 1 and time; None means that every row is full.
+        state: the state before the first step; None means zeros.
 
     Raises:
-        ValueError: an unknown cell.
+        ValueError: the cell is unknown.
     """
     if cell not in EQUATIONS:
         raise ValueError(f"unknown cell '{cell}'; there are {', '.join(EQUATIONS)}")
@@ -121,8 +122,7 @@ def trace(
     parts = CELLS[cell].state_parts
     if state is None:
         state = as_state([x.new_zeros(len(places), len(x), weights[0].weight_hh.size(1))] * len(parts))
-    cells = [partial(EQUATIONS[cell], weights=of_place) for of_place in weights]
-    return read(cells, parts, directions, x, lengths, state)
+    return read([partial(EQUATIONS[cell], weights=each) for each in weights], parts, directions, x, lengths, state)
 
 
 def read(
@@ -133,15 +133,15 @@ def read(
     lengths: Tensor | None,
     state: State,
 ) -> Trace:
-    """Read a batch of right-padded rows step by step, as `Encoder.trace` does.
+    """Run equations over a batch of right-padded rows, step by step, as `Encoder.trace` needs it.
 
     Args:
-        cells: (x, the state by its parts' names) -> the quantities of a step, by layer and direction.
-        parts: names of the state's parts, `hidden` among them.
+        cells: for each layer and direction, a function (x of a step, state by the names of its parts) -> `Step`.
+        parts: names of the state's parts; one is `hidden`.
         directions: 1 or 2.
         x: (batch, time, features).
-        lengths: (batch,) steps of each row, between 1 and time; None where every row is full.
-        state: before the first step.
+        lengths: (batch,) steps of each row, between 1 and time; None means that every row is full.
+        state: the state before the first step.
     """
     lengths = torch.full((len(x),), x.size(1)) if lengths is None else lengths
     steps: list[list[Step]] = []
@@ -161,12 +161,12 @@ def read(
 def _one_direction(
     cell: Callable[[Tensor, Step], Step], x: Tensor, before: Step, lengths: Tensor, backward: bool
 ) -> tuple[list[Step], Tensor, Step]:
-    """All steps of one layer in one direction by time, the outputs, and the state after each row's end."""
+    """Return one layer in one direction: its steps by time, its outputs, and the state after each row's last step."""
     time = x.size(1)
     steps: list[Step] = [{}] * time
     outputs = [x.new_zeros(0)] * time
     for t in reversed(range(time)) if backward else range(time):
-        inside = (t < lengths)[:, None]  # rows that have a step here; the others stay as they are
+        inside = (t < lengths)[:, None]  # rows with a step at t; the others keep their state
         step = steps[t] = cell(x[:, t], before)
         outputs[t] = torch.where(inside, step["hidden"], 0)
         before = {name: torch.where(inside, step[name], part) for name, part in before.items()}

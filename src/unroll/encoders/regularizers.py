@@ -1,4 +1,4 @@
-"""Regularisers made for recurrent nets."""
+"""Regularisers for recurrent nets."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 
 class LockedDropout(nn.Module):
-    """Drop-out with one mask for all steps of a row (Gal & Ghahramani 2016, arXiv:1512.05287).
+    """Dropout with one mask for all steps of a row (Gal & Ghahramani 2016, arXiv:1512.05287).
 
-    A feature that is dropped stays dropped through the row, so that the recurrence can't restore it from the step
-    before. It also draws `time` times fewer random numbers than ordinary drop-out.
+    A dropped feature is missing at every step, so the recurrence can't recover it from another step. It also draws
+    `time` times fewer random numbers than ordinary dropout.
     """
 
     def __init__(self, p: float) -> None:
-        """Drop with probability `p`.
+        """Drop each feature with probability `p`.
 
         Raises:
             ValueError: `p` is not in [0, 1).
@@ -25,7 +25,8 @@ class LockedDropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x` (batch, time, features) with features dropped row by row and the rest scaled by 1 / (1 - p)."""
+        """Return `x` (batch, time, features): in training, some features of each row are 0 and the others are scaled by
+        1 / (1 - p)."""
         if not self.training or not self.p:
             return x
         kept = torch.rand(x.size(0), 1, x.size(2), device=x.device) >= self.p

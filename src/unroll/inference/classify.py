@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,13 +20,18 @@ from unroll.corpora.files import TextFile, read_rows
 from unroll.corpora.labelled import find_corpus
 from unroll.corpora.labels import label_ids
 from unroll.errors import DataError
-from unroll.inference.weights import entry, with_weights
+from unroll.inference.arguments import texts_of
+from unroll.inference.description import describe, listed
+from unroll.inference.forks import compute_alone_after_fork
+from unroll.inference.weights import vocabulary_of, with_weights, words
 from unroll.models.classifier import TextClassifier, build_classifier
+from unroll.progress import Task, begin
+from unroll.shown import shown
 from unroll.tasks.metrics import classification_metrics, per_class
 from unroll.text.tokenizers import get_tokenizer
 from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
 
-CHUNK = 4096  # texts held at a time
+CHUNK, CHUNK_CHARACTERS = 4096, 2**23  # texts held at a time, and their characters
 MAX_TOKENS = 2**15  # tokens in a batch, padding counted
 
 
@@ -39,21 +43,24 @@ class Prediction:
     probability: float  # of `label`
     probabilities: dict[str, float]  # of every label
     tokens: int  # words read
-    unknown: int  # of them, words that the model does not know; where that is all, the label rests on nothing
+    unknown: int  # words that the model does not know; if all are, the label says nothing
 
     @property
     def answer(self) -> str:
-        """The label and its probability, as wide for every label."""
-        return f"{self.label:<{max(map(len, self.probabilities))}}  {self.probability:.3f}"
+        """The label and its probability, safe to show and equally wide for every label."""
+        return f"{shown(self.label):<{max(len(shown(label)) for label in self.probabilities)}}  {self.probability:.3f}"
 
     @property
     def note(self) -> str:
-        """A warning to stand behind the text, or nothing."""
+        """A warning to show after the text, or nothing."""
         return "  (no word that the model knows)" if self.unknown == self.tokens else ""
 
 
 class LoadedClassifier:
-    """A classifier with all that its use needs: `predict` for texts, `score` for labelled ones."""
+    """A trained classifier: `predict` for texts, `score` for labelled ones.
+
+    Threads may share one. In a forked process it computes on one thread.
+    """
 
     unit: ClassVar[str] = "tokens"
     look_ahead: ClassVar[int] = 0  # ids that `TextClassifier.look_back` needs beyond the steps it looks back over
@@ -73,10 +80,21 @@ class LoadedClassifier:
     @classmethod
     def from_checkpoint(cls, config: ClassificationConfig, content: dict[str, Any]) -> LoadedClassifier:
         """Return the model of a checkpoint's content. Raises ValueError where its parts do not fit together."""
-        vocabulary = Vocabulary(entry(content, "vocabulary", list, str))
-        labels = tuple(entry(content, "labels", list, str))
+        vocabulary, labels = vocabulary_of(content), tuple(words(content, "labels"))
+        if len(labels) < 2:
+            raise ValueError("its entry 'labels' holds fewer than two classes")
         model = with_weights(lambda: build_classifier(config, len(vocabulary), len(labels)), content["state_dict"])
         return cls(model, vocabulary, labels, config, content["data"])
+
+    def __repr__(self) -> str:
+        data = self.config.data
+        length = "texts of any length" if data.max_length is None else f"up to {data.max_length:,} tokens of a text"
+        lines = {
+            "vocabulary": f"{len(self.vocabulary):,} words; it reads {length}",
+            "labels": listed(self.labels),
+            "use": 'model.predict(["a text", "another"]) returns labels and probabilities',
+        }
+        return describe("classifier", self.model, self.config.encoder, self.data, lines)
 
     @classmethod
     def untrained(cls, config: ClassificationConfig, text: str) -> LoadedClassifier:
@@ -90,36 +108,43 @@ class LoadedClassifier:
         """Return the ids (tokens,) of the whole text, of whatever length."""
         return np.array(self.vocabulary.encode(self._tokenize(text)), dtype=np.int32)
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """Return a prediction for each text, in their order. A text alone or among others gets the same.
+    def predict(self, texts: Iterable[str]) -> list[Prediction]:
+        """Return a prediction for each text, in their order. A text gets the same alone and among others.
 
         Raises:
-            TypeError: `texts` is a single string, or holds something that is none.
+            TypeError: `texts` is a single text or no collection, or an entry is no str; the message has its index.
         """
-        if isinstance(texts, str):
-            raise TypeError("predict takes a list of texts; put the one in a list: predict([text])")
         return list(self.predict_stream(texts))
 
     def predict_stream(self, texts: Iterable[str]) -> Iterator[Prediction]:
-        """Yield a prediction for each text, in their order, holding at most `CHUNK` of them at a time.
+        """Return an iterator over the predictions of `predict`. It holds few texts at a time.
 
         The first chunks are small, so that the first answers come at once.
         """
-        texts, size = iter(texts), 1
-        while chunk := list(islice(texts, size)):
-            documents = self._documents(chunk)
-            unknown = np.add.reduceat(documents.ids == UNKNOWN_ID, documents.starts, dtype=np.int64).tolist()
-            rows = self.logits(documents).softmax(-1).tolist()
-            for probabilities, length, strange in zip(rows, documents.lengths.tolist(), unknown, strict=True):
-                best = max(range(len(self.labels)), key=probabilities.__getitem__)
-                yield Prediction(
-                    label=self.labels[best],
-                    probability=probabilities[best],
-                    probabilities=dict(zip(self.labels, probabilities, strict=True)),
-                    tokens=length,
-                    unknown=strange,
-                )
-            size = min(2 * size, CHUNK)
+        return self._predictions(texts_of(texts, "texts"), len(texts) if isinstance(texts, Sized) else None)
+
+    def _predictions(self, texts: Iterator[str], total: int | None) -> Iterator[Prediction]:
+        done = 0
+        with begin("predicting", total, "texts") as task:
+            for chunk in _chunks(texts):
+                yield from self._predict(chunk)
+                done += len(chunk)
+                task.update(done)
+
+    def _predict(self, texts: Sequence[str]) -> Iterator[Prediction]:
+        ids = list(self._encoded(texts))
+        documents = _documents(ids, np.zeros(len(ids), dtype=np.int64))
+        unknown = np.add.reduceat(documents.ids == UNKNOWN_ID, documents.starts, dtype=np.int64).tolist()
+        rows = self.logits(documents).softmax(-1).tolist()
+        for probabilities, length, strange in zip(rows, documents.lengths.tolist(), unknown, strict=True):
+            best = max(range(len(self.labels)), key=probabilities.__getitem__)
+            yield Prediction(
+                label=self.labels[best],
+                probability=probabilities[best],
+                probabilities=dict(zip(self.labels, probabilities, strict=True)),
+                tokens=length,
+                unknown=strange,
+            )
 
     def read(self, path: Path, split: str) -> Documents:
         """Return the labelled documents of a table, or of a folder's table of that split.
@@ -128,28 +153,43 @@ class LoadedClassifier:
             DataError: they can't be had, or a label is none of the model's.
         """
         file = _table(path, split, self.config.data)
-        rows = list(read_rows(file))
-        labels = label_ids([row.label for row in rows], self.labels, file)
-        return self._documents([row.text for row in rows], labels)
+        labels: list[int | str] = []
+
+        def texts() -> Iterator[str]:
+            for row in read_rows(file):
+                labels.append(row.label)
+                yield row.text
+
+        ids = list(self._encoded(texts()))
+        return _documents(ids, label_ids(labels, self.labels, file))
 
     def score(self, documents: Documents) -> dict[str, float]:
         """Return `accuracy`, `f1`, `auroc`, `loss` (nats), `examples`, and for each class its `precision/NAME`,
         `recall/NAME` and `f1/NAME`; see `unroll.tasks.metrics`."""
-        logits, targets = self.logits(documents), torch.from_numpy(documents.labels)
+        with begin("evaluating", len(documents), "documents") as task:
+            logits, targets = self.logits(documents, task), torch.from_numpy(documents.labels)
         figures = classification_metrics(len(self.labels))(logits, targets)
         figures |= {"loss": F.cross_entropy(logits, targets), "examples": len(targets)}
         figures |= per_class(self.labels)(logits, targets)
         return {name: value if isinstance(value, int) else float(value) for name, value in figures.items()}
 
     @torch.inference_mode()
-    def logits(self, documents: Documents) -> Tensor:
-        """Return the logits (documents, classes), in the documents' order, computed in batches of like length where the
-        model's weights are."""
-        device = self.model.embedding.weight.device
-        logits = torch.empty(len(documents), len(self.labels))
+    def logits(self, documents: Documents, task: Task | None = None) -> Tensor:
+        """Return the logits (documents, classes), in the documents' order.
+
+        Args:
+            documents: read in batches of like length, where the model's weights are.
+            task: told how many documents are done.
+        """
+        compute_alone_after_fork()
+        weight, done = self.model.embedding.weight, 0
+        logits = torch.empty(len(documents), len(self.labels), dtype=weight.dtype)
         for rows in BucketSampler(documents.lengths, max_tokens=MAX_TOKENS):
             batch = documents[rows]
-            logits[rows] = self.model(batch.ids.to(device), batch.lengths).cpu()
+            logits[rows] = self.model(batch.ids.to(weight.device), batch.lengths).cpu()
+            done += len(rows)
+            if task is not None:
+                task.update(done)
         return logits
 
     def kept(self, length: int) -> slice:
@@ -158,19 +198,35 @@ class LoadedClassifier:
         most = length if data.max_length is None else min(length, data.max_length)
         return slice(length - most, length) if data.truncate == "start" else slice(0, most)
 
-    def _documents(self, texts: Sequence[str], labels: npt.NDArray[np.int64] | None = None) -> Documents:
-        """The texts as the model was trained on texts: truncated to `max_length`, an empty one as one `<unk>`."""
-        ids = [self.vocabulary.encode(self._tokenize(text)) or [UNKNOWN_ID] for text in texts]
-        ids = [row[self.kept(len(row))] for row in ids]
-        lengths = np.array([len(row) for row in ids], dtype=np.int64)
-        flat = np.fromiter(chain.from_iterable(ids), dtype=np.int32, count=int(lengths.sum()))
-        labels = np.zeros(len(ids), dtype=np.int64) if labels is None else labels
-        return Documents(flat, np.cumsum(lengths) - lengths, lengths, labels)
+    def _encoded(self, texts: Iterable[str]) -> Iterator[npt.NDArray[np.int32]]:
+        """Yield each text's ids as in training: truncated to `max_length`, an empty one as one `<unk>`."""
+        for text in texts:
+            ids = self.vocabulary.encode(self._tokenize(text)) or [UNKNOWN_ID]
+            yield np.array(ids[self.kept(len(ids))], dtype=np.int32)
+
+
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the texts in lists that grow to `CHUNK` texts or `CHUNK_CHARACTERS` characters."""
+    size, characters, chunk = 1, 0, list[str]()
+    for text in texts:
+        chunk.append(text)
+        characters += len(text)
+        if len(chunk) == size or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            size, characters, chunk = min(2 * size, CHUNK), 0, []
+    if chunk:
+        yield chunk
+
+
+def _documents(ids: Sequence[npt.NDArray[np.int32]], labels: npt.NDArray[np.int64]) -> Documents:
+    lengths = np.array([len(row) for row in ids], dtype=np.int64)
+    return Documents(np.concatenate(ids), np.cumsum(lengths) - lengths, lengths, labels)
 
 
 def _table(path: Path, split: str, data: ClassificationDataConfig) -> TextFile:
     """The table at a path, or the test table of a folder, read by the settings that the model was trained with."""
-    columns: Any = {"text_column": data.text_column, "label_column": data.label_column, "encoding": data.encoding}
+    names = ("text_column", "label_column", "encoding", "max_characters")
+    columns: Any = {name: getattr(data, name) for name in names}
     if not path.is_dir():
         return TextFile((path,), **columns)
     if split != "test":

@@ -1,10 +1,11 @@
-"""A loaded model against data: a file, or a part of the corpus that it was trained on."""
+"""The figures of a loaded model on data: on a file, or on a part of the corpus that it was trained on."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from unroll.config.fields import brief
 from unroll.errors import ConfigError, DataError
 from unroll.inference.load import check_folder, load
 from unroll.tasks.spec import load_data
@@ -15,14 +16,14 @@ def evaluate(checkpoint: Path, path: Path | None, split: str, dynamic: bool = Fa
 
     Args:
         checkpoint: its path.
-        path: for a classifier a table, or a folder with a table test.*; for a language model a text. None is the
-            corpus of the model's settings, split as it was split for training.
+        path: for a classifier a table, or a folder with a table test.*; for a language model a text. None stands for
+            the corpus of the model's settings, split as for training.
         split: "val" or "test".
         dynamic: let a language model learn from the text as it reads it, see `unroll.inference.score`.
 
     Raises:
-        CheckpointError: the checkpoint can't be used, or holds no gradient statistics, which `dynamic` needs.
-        ConfigError: `dynamic`, and the model is no language model.
+        CheckpointError: the checkpoint can't be used, or it lacks the gradient statistics that `dynamic` needs.
+        ConfigError: `dynamic` with a model that is no language model.
         DataError: the data can't be had, do not fit the model, or are not the model's corpus.
     """
     model = load(checkpoint)
@@ -34,13 +35,13 @@ def evaluate(checkpoint: Path, path: Path | None, split: str, dynamic: bool = Fa
 
 
 def _own(model: Any, split: str) -> Any:
-    """A part of the corpus that the model was trained on."""
+    """Return a part of the corpus that the model was trained on."""
     check_folder(model.config.data.folder, "name the data with --data PATH")
     data = load_data(model.config)
     same_vocabulary = getattr(data, "vocabulary", None) == getattr(model, "vocabulary", None)
     if data.fingerprint != model.data["fingerprint"] or not same_vocabulary:
         raise DataError(
             f"the {data.source} corpus ({data.origin}) is not the one that the model was trained on "
-            f"({model.data['origin']}); name the data with --data PATH"
+            f"({brief(model.data['origin'])}); name the data with --data PATH"
         )
     return getattr(data, split)

@@ -12,20 +12,25 @@ import torch
 
 from unroll.config import LanguageModelingConfig
 from unroll.corpora.texts import read_text
-from unroll.errors import DataError
+from unroll.errors import DataError, UserError
+from unroll.inference.arguments import texts_of, whole
+from unroll.inference.description import describe
+from unroll.inference.forks import compute_alone_after_fork
 from unroll.inference.sampling import Sampler, Symbols
 from unroll.inference.score import Ids, gradient_rms, score, score_dynamically
 from unroll.inference.stepper import Stepper, make_stepper
-from unroll.inference.weights import entry, with_weights
+from unroll.inference.weights import vocabulary_of, with_weights
 from unroll.models.language_model import LanguageModel, build_language_model
+from unroll.progress import track
 from unroll.text import characters
 from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
 
 
 class LoadedLanguageModel:
-    """A language model and what its use needs: `generate` returns whole texts, `stream` yields them step by step.
+    """A trained language model: `generate` returns whole texts, `stream` yields them step by step.
 
-    From the first of these calls on, leave the model's weights as they are: a copy of them may be in use.
+    Do not change the model's weights after the first of these calls: it may use a copy of them. Threads may share one
+    model. In a forked process it computes on one thread.
     """
 
     unit: ClassVar[str] = "characters"
@@ -47,11 +52,18 @@ class LoadedLanguageModel:
     @classmethod
     def from_checkpoint(cls, config: LanguageModelingConfig, content: dict[str, Any]) -> LoadedLanguageModel:
         """Return the model of a checkpoint's content. Raises ValueError where its parts do not fit together."""
-        vocabulary, opening = Vocabulary(entry(content, "vocabulary", list, str)), content.get("opening")
-        if not isinstance(opening, str) or len(opening) != 1:
+        vocabulary, opening = vocabulary_of(content), content.get("opening")
+        if not isinstance(opening, str) or len(opening) != 1 or "\ud800" <= opening <= "\udfff":
             raise ValueError("its entry 'opening' is missing or not one character")
         model = with_weights(lambda: build_language_model(config, len(vocabulary)), content["state_dict"])
         return cls(model, vocabulary, opening, config, content["data"])
+
+    def __repr__(self) -> str:
+        lines = {
+            "vocabulary": f"{len(self._characters):,} characters",
+            "use": 'model.generate("The ", length=200) returns the prompt and what follows it',
+        }
+        return describe("language model", self.model, self.config.encoder, self.data, lines)
 
     @classmethod
     def untrained(cls, config: LanguageModelingConfig, text: str) -> LoadedLanguageModel:
@@ -66,7 +78,7 @@ class LoadedLanguageModel:
 
     def read(self, path: Path, split: str) -> Ids:
         """Return the ids of a file's characters. Raises DataError where it can't be read, or is too short."""
-        text, _ = read_text(path, self.config.data.encoding)
+        text, _ = read_text(path, self.config.data.encoding, self.config.data.max_characters)
         if len(text) < 2:
             raise DataError(f"{path}: holds one character; a language model predicts from the second on")
         return self.encode(text)
@@ -96,9 +108,9 @@ class LoadedLanguageModel:
     ) -> str | list[str]:
         """Return the prompt and what follows it, or, with `samples` or a list of prompts, a list of such texts.
 
-        The same arguments give the same texts. The random numbers of the text at index i depend on (`seed`, i) alone,
-        so that `samples=8` begins with the texts of `samples=4`; but logits are rounded a little differently in another
-        batch size or on another machine, and where two symbols are nearly tied, another may be chosen.
+        The same arguments give the same texts. The random numbers of the text at index i depend on (`seed`, i) alone:
+        `samples=8` begins with the texts of `samples=4`. But another batch size or machine rounds logits a little
+        differently, and where two symbols are nearly tied it may choose the other.
 
         Args:
             prompt: one, or a list of them; after an empty one the text begins as the training text did.
@@ -111,12 +123,13 @@ class LoadedLanguageModel:
 
         Raises:
             DataError: the model does not know a character of a prompt.
-            TypeError: a prompt is no string.
-            UserError: the model's logits are not finite.
+            TypeError: a prompt is no str, or another argument is no number.
+            UserError: the model's logits are not finite, or its vocabulary holds no single character.
             ValueError: a number out of its range, or `samples` with a list of prompts.
         """
-        steps = self.stream(prompt, length, temperature, top_k, top_p, seed, samples)
-        texts = ["".join(parts) for parts in zip(_as_list(prompt, samples), *steps, strict=True)]
+        prompts = _as_list(prompt, samples)
+        steps = self._stream(prompts, length, temperature, top_k, top_p, seed)
+        texts = ["".join(parts) for parts in zip(prompts, *track(steps, "generating", length, "steps"), strict=True)]
         return texts[0] if isinstance(prompt, str) and samples is None else texts
 
     def stream(
@@ -130,20 +143,31 @@ class LoadedLanguageModel:
         samples: int | None = None,
     ) -> Iterator[list[str]]:
         """Return an iterator over the steps, each a list of one character per text. Arguments and errors are those of
-        `generate`; all but a UserError are raised before the first step."""
-        if length < 1:
-            raise ValueError(f"length must be at least 1, not {length}")
-        if seed < 0:
-            raise ValueError(f"seed must be at least 0, not {seed}")
+        `generate`; only logits that are not finite are found later than in this call."""
+        return self._stream(_as_list(prompt, samples), length, temperature, top_k, top_p, seed)
+
+    def _stream(
+        self,
+        prompts: list[str],
+        length: int,
+        temperature: float,
+        top_k: int | None,
+        top_p: float | None,
+        seed: int,
+    ) -> Iterator[list[str]]:
+        length, seed = whole(length, "length", 1), whole(seed, "seed", 0)
+        if not len(self._characters):
+            raise UserError("the model's vocabulary holds no single character; it can't generate text")
         sampler = Sampler(self._characters, temperature, top_k, top_p)
-        prompts = [self._encode(text) for text in _as_list(prompt, samples)]
-        # A first character too rare for the vocabulary is still what the text begins with; no other is unknown.
+        ids = [self._encode(text) for text in prompts]
+        # The first character may be too rare for the vocabulary; the text begins with it all the same.
         tokens = [self.opening if id_ == UNKNOWN_ID else token for id_, token in enumerate(self.vocabulary.tokens)]
-        steps = self._steps(prompts, length, sampler, seed) if prompts else iter(())
+        steps = self._steps(ids, length, sampler, seed) if ids else iter(())
         return ([tokens[symbol] for symbol in symbols.tolist()] for symbols in steps)
 
     def _steps(self, prompts: list[list[int]], length: int, sampler: Sampler, seed: int) -> Iterator[Symbols]:
         """Yield the next symbol of each text, (rows,), `length` times."""
+        compute_alone_after_fork()
         noise, (opening,) = sampler.noise(seed, len(prompts)), self.vocabulary.encode([self.opening])
         state, logits = self._stepper.read(prompts)
         symbols = np.where([not prompt for prompt in prompts], opening, sampler.choose(logits, next(noise)))
@@ -166,12 +190,8 @@ class LoadedLanguageModel:
 
 def _as_list(prompt: str | Sequence[str], samples: int | None) -> list[str]:
     """Return each text's prompt."""
-    if samples is not None and not isinstance(prompt, str):
+    if isinstance(prompt, str):
+        return [prompt] * (1 if samples is None else whole(samples, "samples", 1))
+    if samples is not None:
         raise ValueError("samples are of one prompt; leave samples out, or repeat each prompt in the list")
-    if samples is not None and samples < 1:
-        raise ValueError(f"samples must be at least 1, not {samples}")
-    prompts = [prompt] * (1 if samples is None else samples) if isinstance(prompt, str) else list(prompt)
-    for each in prompts:
-        if not isinstance(each, str):
-            raise TypeError(f"a prompt is a string, not {type(each).__name__}")
-    return prompts
+    return list(texts_of(prompt, "prompt"))

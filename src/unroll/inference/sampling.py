@@ -1,4 +1,4 @@
-"""How the next symbol is chosen: temperature, top-k, nucleus, and random numbers of each text's own."""
+"""How the next symbol is chosen: temperature, top-k, nucleus, and separate random numbers for each text."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.errors import UserError
+from unroll.inference.arguments import number, whole
 
 Array = NDArray[np.float32]
 Symbols = NDArray[np.intp]
@@ -29,33 +30,35 @@ class Sampler:
         Args:
             symbols: ids that may be chosen, ascending.
             temperature: divides the logits; 0 takes the likeliest symbol.
-            top_k: keep this many of the likeliest symbols; where logits are equal, the lower ids.
-            top_p: of these keep the likeliest until their probability together reaches this (nucleus sampling: Holtzman
-                et al. 2020, arXiv:1904.09751).
+            top_k: keep this many of the likeliest symbols, of equally likely ones those with lower ids.
+            top_p: keep the likeliest of them until their probabilities add up to this (nucleus sampling: Holtzman et
+                al. 2020, arXiv:1904.09751).
 
         Raises:
+            TypeError: an argument that is no number.
             ValueError: a number out of its range.
         """
+        temperature = number(temperature, "temperature")
         if not (math.isfinite(temperature) and temperature >= 0):
             raise ValueError(f"temperature must be a finite number, at least 0, not {temperature}")
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k must be at least 1, not {top_k}; None keeps all")
+        top_k = None if top_k is None else whole(top_k, "top_k", 1)
+        top_p = None if top_p is None else number(top_p, "top_p")
         if top_p is not None and not 0 < top_p <= 1:
             raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}; None keeps all")
         self.symbols, self.top_k, self.top_p = symbols, top_k, None if top_p == 1 else top_p
-        # Bounded so that neither its product with the noise nor logits divided by it overflow.
+        # The bounds keep its product with the noise, and logits divided by it, from overflowing.
         self.temperature = np.clip(np.float64(temperature), 1e-30, 1e30) if temperature else np.float64(0)
         self._filters = temperature > 0 and (top_k is not None or self.top_p is not None)
 
     def noise(self, seed: int, rows: int) -> Iterator[Array]:
-        """Yield the noise of one step after another, times the temperature: (rows, symbols). It depends on the seed,
-        the row's number, the step and the symbol alone."""
+        """Yield each step's noise times the temperature, (rows, symbols). A number depends on the seed, the row, the
+        step and the symbol alone."""
         sources = [
             np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(row,)))) for row in range(rows)
         ]
         steps = max(1, min(64, BLOCK // (rows * len(self.symbols))))
         while True:
-            # Minus the logarithm of an exponential variable is a Gumbel variable; in float64, for the tail's sake.
+            # Minus the logarithm of an exponential variable is a Gumbel variable. In float32 its tail would be cut.
             noise = np.stack([source.standard_exponential((steps, len(self.symbols))) for source in sources], axis=1)
             np.log(np.maximum(noise, np.finfo(np.float64).tiny, out=noise), out=noise)
             yield from np.multiply(noise, -self.temperature).astype(np.float32)

@@ -1,4 +1,4 @@
-"""How well a language model predicts a text: as it is, or learning from the text as it goes."""
+"""How well a language model predicts a text: as it is, or while it learns from the text (dynamic evaluation)."""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ from unroll.config import OptimizerConfig
 from unroll.encoders import State
 from unroll.encoders.state import detach
 from unroll.errors import CheckpointError
+from unroll.inference.forks import compute_alone_after_fork
 from unroll.models.language_model import LanguageModel
+from unroll.progress import track
 from unroll.tasks.metrics import StreamMetrics
 from unroll.tasks.optimization import build_optimizer
 from unroll.text.vocabulary import UNKNOWN_ID
 
 WINDOW = 1024  # characters at a time; the figures do not depend on it
 
-# Of dynamic evaluation; chosen on the novel's validation part.
+# For dynamic evaluation, chosen on the novel's validation part.
 SEGMENT = 64  # characters between two updates
 LEARNING_RATE = 5e-5
-DECAY = 2e-3  # share of the way back to the trained weights, an update
+DECAY = 2e-3  # how far each update takes a weight back to its trained value, as a share of the way
 
 Ids = npt.NDArray[np.int32]
 
 
 @torch.inference_mode()
 def score(model: LanguageModel, ids: Ids) -> dict[str, float]:
-    """Return the figures of `StreamMetrics` for a text as one stream, and how many `characters` were predicted and how
-    many of the text's are `unknown` to the model; those count as what they are to it, a rare symbol."""
+    """Return the figures of `StreamMetrics` for a text that is read as one stream, the number of `characters` that were
+    predicted, and how many characters of the text are `unknown` to the model. These count as one rare symbol."""
     metrics, state = StreamMetrics(), None
     for window in _windows(ids, WINDOW):
         logits, state = model(window.ids, state)
@@ -46,11 +48,11 @@ def score(model: LanguageModel, ids: Ids) -> dict[str, float]:
 
 
 def score_dynamically(model: LanguageModel, ids: Ids, rms: dict[str, Tensor]) -> dict[str, float]:
-    """Return the same figures, their names beginning with `dynamic_`, of a copy of the model that learns on.
+    """Return the same figures, under names that begin with `dynamic_`, for a copy of the model that learns on.
 
-    After each segment has been predicted, every weight takes a step against its gradient there, divided by the root
-    mean square of its gradients in training, and falls back towards its trained value (Krause et al. 2018,
-    arXiv:1709.07432, "RMS with decay").
+    The model predicts a segment. Then every weight takes a step against its gradient in the segment, divided by the
+    root mean square of its gradients in training, and moves back a little towards its trained value (Krause et al.
+    2018, arXiv:1709.07432, "RMS with decay").
 
     Args:
         model: stays as it is.
@@ -59,10 +61,10 @@ def score_dynamically(model: LanguageModel, ids: Ids, rms: dict[str, Tensor]) ->
     """
     model = copy.deepcopy(model).eval()
     trained = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    # The weights that moved most in training are drawn back most, none of them beyond its trained value.
+    # The weights that moved most in training are taken back most, and none further than to its trained value.
     mean = torch.cat([value.flatten() for value in rms.values()]).mean()
     decay = {name: (DECAY * value / mean).clamp(max=1.0) for name, value in rms.items()}
-    floor = 1e-3 * mean  # weights that hardly had gradients in training do not leap now
+    floor = 1e-3 * mean  # keeps steps small for weights that had hardly any gradient in training
     metrics = StreamMetrics()
     state: State | None = None
     for window in _windows(ids, SEGMENT):
@@ -79,7 +81,7 @@ def score_dynamically(model: LanguageModel, ids: Ids, rms: dict[str, Tensor]) ->
 
 
 def gradient_rms(path: Path, model: LanguageModel, config: OptimizerConfig) -> dict[str, Tensor]:
-    """Return the root mean square of each parameter's gradients in training: Adam kept it.
+    """Return the root mean square of each parameter's gradients in training, which Adam keeps.
 
     Raises:
         CheckpointError: the checkpoint holds no such figures, or not of this model's shapes.
@@ -104,8 +106,11 @@ def gradient_rms(path: Path, model: LanguageModel, config: OptimizerConfig) -> d
 
 
 def _windows(ids: Ids, length: int) -> Iterator[Window]:
+    """Yield a text's windows, and show how many are done."""
+    compute_alone_after_fork()
     lanes = Lanes(ids, 1)
-    for span in WindowSampler(lanes, length):
+    spans = WindowSampler(lanes, length)
+    for span in track(spans, "evaluating", len(spans), "windows"):
         yield lanes[span]
 
 

@@ -1,8 +1,8 @@
 """A language model's recurrence one step at a time.
 
-A text's next symbol depends on the one before, so no kernel over whole sequences helps, and a step is so small that
-torch's calls cost many times their arithmetic. So NumPy takes the steps of the cells in `_CELLS`: one product per layer
-and a few operations in place. Any other encoder takes them by the model's `forward`.
+Each symbol of a text depends on the one before, so a kernel over whole sequences does not help. A step is so small that
+calling torch takes many times as long as its arithmetic. So NumPy computes the steps of the cells in `_CELLS`: one
+product per layer and a few operations in place. Any other encoder steps by the model's `forward`.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ Array = NDArray[np.float32]
 
 
 class Stepper(Protocol):
-    """A language model that reads several texts at once, in float32, without drop-out. Where numbers overflow, logits
-    are infinite or NaN."""
+    """A language model that reads several texts at once, in float32, without drop-out. If numbers overflow, logits are
+    infinite or NaN."""
 
     def read(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, Array]:
-        """Read each prompt from the zero state. Return the state, and the logits of the symbols that follow,
-        (rows, vocabulary); after an empty prompt they have no meaning."""
+        """Read each prompt from the zero state. Return the state, and the logits (rows, vocabulary) for the symbols
+        that follow. After an empty prompt the logits have no meaning."""
 
     def step(self, symbols: NDArray[np.intp], state: Any) -> tuple[Any, Array]:
-        """Read one symbol of each text, (rows,), in the state that the last call returned, which is used up. Return
-        what `read` does; the logits may be overwritten by the next call."""
+        """Read one symbol of each text, (rows,), in the state that the last call returned. Return what `read` returns.
+        The given state must not be used again, and the next call may overwrite the logits."""
 
 
 def make_stepper(model: LanguageModel) -> Stepper:
-    """Return the fastest stepper of a model; leave the model's weights as they are while it is in use."""
+    """Return the fastest stepper of a model. Do not change the model's weights while it is in use."""
     encoder = model.encoder
     # The exact type: a subclass may compute something else.
     if type(encoder) is RecurrentEncoder and encoder.cell in _CELLS:
@@ -46,7 +46,7 @@ def make_stepper(model: LanguageModel) -> Stepper:
 
 
 class TorchStepper:
-    """Any encoder's steps, by the `forward` of the model itself (no copy: hooks may hold what can't be copied)."""
+    """Steps of any encoder, by the `forward` of the model itself. A copy would fail where hooks can't be copied."""
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
@@ -122,13 +122,15 @@ class NumpyStepper:
 
 
 class _Layer:
-    """A layer over `rows` texts: its state and its buffers, with views of their parts (made once: a view costs as much
-    as a sum over a row)."""
+    """A layer over `rows` texts: its state and its buffers, with views of their parts. The views are made once, since
+    making one takes as long as adding up a row."""
 
     def __init__(self, matrix: Array, cell: _Cell, rows: int) -> None:
-        """Start from the zero state. The matrix, (hidden + 1, gates x hidden + above), leads from the output to the
-        layer's own gates at the next step and to what stands above: the next layer's gates, or the logits. Its last row
-        holds the biases."""
+        """Start from the zero state.
+
+        The matrix, (hidden + 1, gates x hidden + above), takes the output to the layer's own gates at the next step and
+        to what stands above: the next layer's gates, or the logits. Its last row holds the biases.
+        """
         hidden, gates = len(matrix) - 1, len(cell.order)
         self.matrix, self.advance = matrix, cell.advance
         self.output = np.zeros((rows, hidden + 1), np.float32)
@@ -180,7 +182,7 @@ def _lstm(layer: _Layer, x: Array) -> None:
 
 
 def _activate(layer: _Layer, gates: Array, recurrent: Array, x: Array) -> None:
-    """sigmoid(x) = (1 + tanh(x / 2)) / 2, so that one call of tanh serves all gates; x / 2 is in the weights."""
+    """Since sigmoid(x) = (1 + tanh(x / 2)) / 2, one call of tanh serves all gates. The weights hold the x / 2."""
     np.add(recurrent, x, out=gates)
     np.tanh(gates, out=gates)
     np.add(layer.sigmoids, 1, out=layer.sigmoids)

@@ -19,7 +19,7 @@ from unroll.text.vocabulary import PAD_ID, UNKNOWN_ID
 class TextClassifier(nn.Module):
     """Token ids in, one logit per class out."""
 
-    vocabulary_weights = ("embedding.weight",)  # that have a row for each token
+    vocabulary_weights = ("embedding.weight",)  # weights with a row for each token
 
     def __init__(
         self,
@@ -36,17 +36,18 @@ class TextClassifier(nn.Module):
         """Put the layers together.
 
         Args:
-            encoder: reads embeddings of its own `input_size`.
-            vocabulary_size: ids run from 0 to this, exclusive; `PAD_ID` and `UNKNOWN_ID` among them.
-            num_classes: logits.
+            encoder: reads the embeddings, which have its `input_size`.
+            vocabulary_size: ids are below this; `PAD_ID` and `UNKNOWN_ID` are among them.
+            num_classes: number of logits.
             pooling: how the encoder's outputs become one vector, see `unroll.encoders.pool`.
-            head_size: units of a hidden ReLU layer between the pooled vector and the logits; 0 for none.
+            head_size: units of a hidden ReLU layer between the pooled vector and the logits; 0 means no such layer.
             dropout: probability of dropping a feature of a document's embeddings and of its pooled vector, in training.
             word_dropout: probability of reading a word as `<unk>`, in training (Iyyer et al. 2015).
-            window: steps after which the gradient through time is cut, for an encoder of one direction; None: never.
+            window: steps after which the gradient through time is cut, for an encoder of one direction; None means
+                never.
 
         Raises:
-            ValueError: a window with an encoder of two directions, or below 1.
+            ValueError: the window is below 1, or the encoder has two directions and there is a window.
         """
         super().__init__()
         if window is not None and window < 1:
@@ -54,7 +55,7 @@ class TextClassifier(nn.Module):
         if window is not None and encoder.num_directions == 2:
             raise ValueError("a window needs a one-directional encoder: the backward direction starts at the end")
         self.embedding = nn.Embedding(vocabulary_size, encoder.input_size, padding_idx=PAD_ID)
-        # Small, since wide embeddings under drop-out drown the first epochs in noise; <pad> stays zero.
+        # Small, because dropout on large embeddings makes the first epochs noisy. <pad> stays zero.
         nn.init.normal_(self.embedding.weight, std=0.1)
         nn.init.zeros_(self.embedding.weight.data[PAD_ID])
         self.encoder = encoder
@@ -67,23 +68,22 @@ class TextClassifier(nn.Module):
         self.head = nn.Sequential(*hidden, nn.Linear(head_size or features, num_classes))
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Return the logits (batch, classes) of right-padded `ids` (batch, time), row i of `lengths[i]` tokens."""
+        """Return the logits (batch, classes) of right-padded `ids` (batch, time) with `lengths` (batch,)."""
         if self.training and self.word_dropout:
             dropped = torch.rand(ids.shape, device=ids.device) < self.word_dropout
             ids = ids.masked_fill(dropped & (ids != PAD_ID), UNKNOWN_ID)
         x = self.input_dropout(self.embedding(ids))
-        output = self._encode(x, lengths)
-        pooled = pool(output, lengths, self.pooling, self.encoder.num_directions)
+        pooled = pool(self._encode(x, lengths), lengths, self.pooling, self.encoder.num_directions)
         logits: Tensor = self.head(self.output_dropout(pooled))
         return logits
 
     def look_back(self, ids: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Return what gradients through time are taken of, for `ids` (rows, steps).
+        """Return the two ends of a gradient through time, for `ids` (rows, steps).
 
         Returns:
             x: the encoder's input, (rows, steps, features).
-            loss: from the encoder's output at the last step, (rows, directions x hidden), to the cross entropy (rows,)
-                of the class that the model leans to there, as if it judged by that step alone.
+            loss: a function from the encoder's output at the last step (rows, directions x hidden) to a loss (rows,).
+                It classifies by that step alone, and is the cross entropy of the likeliest class.
         """
 
         def loss(h: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class TextClassifier(nn.Module):
         for start in range(0, x.size(1), self.window):
             window = x[:, start : start + self.window]
             left = lengths.to(x.device) - start
-            # A row that has ended reads one more step of each window, from a zero state, which is blanked below.
+            # A row that has ended reads one step of each later window, from a zero state; it is blanked below.
             output, state = self.encoder(window, left.clamp(1, window.size(1)), state)
             outputs.append(output)
             state = detach(state, ended=left <= window.size(1))
@@ -109,7 +109,7 @@ class TextClassifier(nn.Module):
 
 
 def build_classifier(config: ClassificationConfig, vocabulary_size: int, num_classes: int) -> TextClassifier:
-    """Return an untrained classifier of the given settings."""
+    """Return an untrained classifier with the given settings."""
     return TextClassifier(
         build_encoder(config.model.embedding_size, **asdict(config.encoder)),
         vocabulary_size=vocabulary_size,

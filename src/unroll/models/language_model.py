@@ -15,9 +15,9 @@ from unroll.encoders.regularizers import LockedDropout
 
 
 class LanguageModel(nn.Module):
-    """Symbol ids in, at each step the logits of the symbol that follows."""
+    """Symbol ids in; out, at each step, the logits of the next symbol."""
 
-    vocabulary_weights = ("embedding.weight", "weight", "bias")  # that have a row for each symbol
+    vocabulary_weights = ("embedding.weight", "weight", "bias")  # weights with a row for each symbol
 
     def __init__(
         self,
@@ -32,16 +32,16 @@ class LanguageModel(nn.Module):
         """Put the layers together.
 
         Args:
-            encoder: reads embeddings of its own `input_size`, in one direction.
-            vocabulary_size: ids run from 0 to this, exclusive.
-            one_hot: read each id as a unit vector instead of an embedding that is learnt; `input_size` is then
+            encoder: reads the embeddings, which have its `input_size`, in one direction.
+            vocabulary_size: ids are below this.
+            one_hot: read each id as a unit vector instead of a learnt embedding; the encoder's `input_size` must be
                 `vocabulary_size`.
             tie_weights: use the embedding as the output layer's weight (Press & Wolf 2017, arXiv:1608.05859).
             input_dropout: probability of dropping a feature of a lane's embeddings for a whole window, in training.
-            output_dropout: the same of the encoder's outputs.
+            output_dropout: the same for the encoder's outputs.
 
         Raises:
-            ValueError: an encoder of two directions, or sizes that do not fit.
+            ValueError: the encoder has two directions, or sizes do not fit.
         """
         super().__init__()
         if encoder.num_directions == 2:
@@ -51,14 +51,13 @@ class LanguageModel(nn.Module):
         if tie_weights and (one_hot or encoder.input_size != encoder.output_size):
             raise ValueError("tied weights need an embedding as wide as the encoder's output")
         self.vocabulary_size, self.encoder = vocabulary_size, encoder
-        self.embedding: nn.Embedding | None = None
-        if not one_hot:
-            self.embedding = nn.Embedding(vocabulary_size, encoder.input_size)
+        self.embedding = None if one_hot else nn.Embedding(vocabulary_size, encoder.input_size)
         self.weight = None if tie_weights else nn.Parameter(torch.empty(vocabulary_size, encoder.output_size))
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
         self.input_dropout, self.output_dropout = LockedDropout(input_dropout), LockedDropout(output_dropout)
-        for weight in [*([] if self.embedding is None else [self.embedding.weight]), self.output_weight]:
-            nn.init.uniform_(weight, -0.1, 0.1)
+        if self.embedding is not None:
+            nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        nn.init.uniform_(self.output_weight, -0.1, 0.1)
 
     @property
     def output_weight(self) -> Tensor:
@@ -71,53 +70,51 @@ class LanguageModel(nn.Module):
     def forward(
         self, ids: Tensor, state: State | None = None, *, carry: int | None = None, last: int | None = None
     ) -> tuple[Tensor, State]:
-        """Predict every symbol's successor.
+        """Predict the next symbol at every step.
 
         Args:
             ids: (batch, time).
-            state: of the encoder before the first step; None is zeros.
-            carry: steps after which the state is returned; None is all of them. The gradient flows through.
-            last: steps at the end for which logits are returned; None is all of them.
+            state: the encoder's state before the first step; None means zeros.
+            carry: return the state after this many steps, with its graph; None means all steps.
+            last: return the logits of this many steps, the last ones; None means all steps.
 
         Returns:
             logits: (batch, last, vocabulary).
-            state: after the first `carry` steps.
+            state: the encoder's state after the first `carry` steps.
         """
-        x = F.one_hot(ids, self.vocabulary_size).to(self.bias.dtype) if self.embedding is None else self.embedding(ids)
-        x = self.input_dropout(x)
+        x = self.input_dropout(self._embed(ids))
         if carry is None or carry == ids.size(1):
             output, state = self.encoder(x, None, state)
+        elif carry == 0:
+            output, _ = self.encoder(x, None, state)
+            state = self.encoder.zero_state(x) if state is None else state
         else:
-            output, state = self._encode_in_two(x, state, carry)
+            first, state = self.encoder(x[:, :carry], None, state)
+            second, _ = self.encoder(x[:, carry:], None, state)
+            output = torch.cat([first, second], dim=1)
         output = output if last is None else output[:, output.size(1) - last :]
         return F.linear(self.output_dropout(output), self.output_weight, self.bias), state
 
     def look_back(self, ids: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Return what gradients through time are taken of, for `ids` (rows, steps + 1).
+        """Return the two ends of a gradient through time, for `ids` (rows, steps + 1).
 
         Returns:
             x: the encoder's input, (rows, steps, features).
-            loss: from the encoder's output at the last step, (rows, hidden), to the cross entropy (rows,) of the symbol
-                that follows.
+            loss: a function from the encoder's output at the last step (rows, hidden) to the cross entropy (rows,) of
+                the next symbol.
         """
-        ids, last = ids[:, :-1], ids[:, -1]
-        if self.embedding is None:
-            x = F.one_hot(ids, self.vocabulary_size).to(self.bias.dtype)
-        else:
-            x = self.embedding.weight[ids].detach()
+        x, last = self._embed(ids[:, :-1]).detach(), ids[:, -1]
         return x, lambda h: F.cross_entropy(F.linear(h, self.output_weight, self.bias), last, reduction="none")
 
-    def _encode_in_two(self, x: Tensor, state: State | None, carry: int) -> tuple[Tensor, State]:
-        if carry == 0:
-            output, _ = self.encoder(x, None, state)
-            return output, self.encoder.zero_state(x) if state is None else state
-        first, state = self.encoder(x[:, :carry], None, state)
-        second, _ = self.encoder(x[:, carry:], None, state)
-        return torch.cat([first, second], dim=1), state
+    def _embed(self, ids: Tensor) -> Tensor:
+        if self.embedding is None:
+            return F.one_hot(ids, self.vocabulary_size).to(self.bias.dtype)
+        embedded: Tensor = self.embedding(ids)
+        return embedded
 
 
 def build_language_model(config: LanguageModelingConfig, vocabulary_size: int) -> LanguageModel:
-    """Return an untrained language model of the given settings."""
+    """Return an untrained language model with the given settings."""
     model = config.model
     return LanguageModel(
         build_encoder(model.embedding_size or vocabulary_size, **asdict(config.encoder)),

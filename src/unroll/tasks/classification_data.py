@@ -12,6 +12,7 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from unroll import progress
 from unroll.batching.documents import Batch, BucketSampler, Documents
 from unroll.batching.loader import ResumableLoader
 from unroll.config import ClassificationConfig, ClassificationDataConfig
@@ -19,26 +20,28 @@ from unroll.corpora.files import TextFile, read_rows
 from unroll.corpora.labelled import LabelledCorpus, find_corpus
 from unroll.corpora.labels import label_ids, lookalikes, number_labels
 from unroll.corpora.splits import check_splits, sample, split_off
+from unroll.shown import shown
 from unroll.tasks.data import LAGS, STRETCHES, TaskData
 from unroll.text.tokenized import TokenizedCorpus, cache_name, cached, tokenize
 from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
 
 EVALUATION_BATCH = 128  # documents; no gradients are kept, so more fit than in training
-FEW = 10  # rows: a class with fewer can hardly be learnt
-MANY_UNKNOWN = 0.2  # of the tokens; with more, the vocabulary is too small for the text
+FEW = 10  # training documents: a class with fewer is hardly learnt
+MANY_UNKNOWN = 0.2  # of the tokens: with more, the vocabulary does not fit the text
 MOST_SHOWN = 20  # classes
+CHUNK = 2**22  # tokens that are counted at a time
 
 Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What was changed or noticed on the way from the files to the batches, in documents."""
+    """How many documents were changed, or deserve a note."""
 
     shortened: int  # to data.max_length
     empty: int  # without a single token; they are read as one <unk>
-    duplicates: int  # training texts that stand there more than once; all copies stay on one side of a split
-    test_in_train: int  # test texts that stand in the training data as well
+    duplicates: int  # copies of training texts; all copies of a text are in one split
+    test_in_train: int  # test texts that are in the training data as well
 
 
 class ClassificationData(TaskData):
@@ -60,7 +63,7 @@ class ClassificationData(TaskData):
         """Fetch the corpus and keep its tokens on disk.
 
         Raises:
-            DataError: the corpus can't be had or read; the message names file and remedy.
+            DataError: the corpus can't be fetched or read; the message names file and remedy.
         """
         for file in filter(None, (self._corpus.train, self._corpus.test)):
             load_tokens(file, self.config)
@@ -140,7 +143,7 @@ class ClassificationData(TaskData):
         """Training documents of each class."""
         return np.bincount(self.train.labels, minlength=len(self.labels))
 
-    @property
+    @cached_property
     def unknown_share(self) -> float:
         """Share of the validation split's tokens that the vocabulary does not hold."""
         ids = np.concatenate([self.val.document(row) for row in range(len(self.val))])
@@ -148,8 +151,9 @@ class ClassificationData(TaskData):
 
     def report(self) -> list[str]:
         counts, config = self.counts, self.config
-        classes = sorted(zip(self.labels, self.class_counts.tolist(), strict=True), key=lambda each: -each[1])
-        shown = ", ".join(f"{name} {count:,}" for name, count in classes[:MOST_SHOWN])
+        names = [shown(label, longest=80) for label in self.labels]
+        classes = sorted(zip(names, self.class_counts.tolist(), strict=True), key=lambda each: -each[1])
+        largest = ", ".join(f"{name} {count:,}" for name, count in classes[:MOST_SHOWN])
         more = f", and {len(classes) - MOST_SHOWN} more" if len(classes) > MOST_SHOWN else ""
         few = [name for name, count in classes if count < FEW]
         unknown = self.unknown_share
@@ -167,11 +171,13 @@ class ClassificationData(TaskData):
             "text's language and data.tokenizer": unknown > MANY_UNKNOWN,
         }
         for one, other in lookalikes(self.labels):
-            notes[f"warning: the classes {one!r} and {other!r} look alike; if they are one, write it in one way"] = True
+            notes[
+                f"warning: the classes {one!r:.80} and {other!r:.80} look alike; if they are one, give them one name"
+            ] = True
         return [
             f"documents: {len(self.train):,} train, {len(self.val):,} val, {len(self.test):,} test; "
             f"{len(self.vocabulary):,} words",
-            f"classes: {shown}{more}",
+            f"classes: {largest}{more}",
             *(f"  {note}" for note, applies in notes.items() if applies),
         ]
 
@@ -213,29 +219,39 @@ def corpus_of(config: ClassificationDataConfig) -> LabelledCorpus:
         label_column=config.label_column,
         encoding=config.encoding,
         labels=config.labels,
+        max_characters=config.max_characters,
     )
 
 
 def load_tokens(file: TextFile, config: ClassificationDataConfig) -> TokenizedCorpus:
     """Return the tokens of a file, from the cache where its content has been tokenised before."""
     path = Path(config.folder) / "cache" / cache_name(file.sha256(), config.tokenizer)
-    return cached(path, lambda: tokenize(read_rows(file), config.tokenizer))
+
+    def build() -> TokenizedCorpus:
+        progress.say(f"tokenising {file}; the tokens are kept in {path.parent}")
+        return tokenize(read_rows(file), config.tokenizer, file, config.max_memory_mib)
+
+    return cached(path, build)
 
 
 def build_vocabulary(corpus: TokenizedCorpus, rows: Rows, config: ClassificationDataConfig) -> Vocabulary:
-    """Count the words of `rows` alone: a word of the validation split only is as unknown as it will be in use."""
+    """Count the words of `rows` alone: a word that only other splits hold is unknown, as a new word will be in use."""
     chosen = np.zeros(len(corpus), dtype=bool)
     chosen[rows] = True
-    tokens = corpus.tokens[np.repeat(chosen, np.diff(corpus.offsets))]
-    counts = np.bincount(tokens, minlength=len(corpus.types)).tolist()
-    seen = {word: count for word, count in zip(corpus.types, counts, strict=True) if count}
+    is_counted = np.repeat(chosen, np.diff(corpus.offsets))
+    counts = np.zeros(len(corpus.types), dtype=np.int64)
+    for start in range(0, len(corpus.tokens), CHUNK):  # bincount makes 64-bit numbers of them all
+        part = slice(start, start + CHUNK)
+        counts += np.bincount(corpus.tokens[part][is_counted[part]], minlength=len(counts))
+    seen = {word: count for word, count in zip(corpus.types, counts.tolist(), strict=True) if count}
     return Vocabulary.build(seen, min_freq=config.min_freq, max_size=config.max_size)
 
 
 def encode(corpus: TokenizedCorpus, vocabulary: Vocabulary) -> npt.NDArray[np.int32]:
     """Return the vocabulary's ids of all tokens, and one `<unk>` after them for the documents that have none."""
-    ids_of_types = np.array([*vocabulary.encode(corpus.types), UNKNOWN_ID], dtype=np.int32)
-    return ids_of_types[np.append(corpus.tokens, np.int32(len(corpus.types)))]
+    ids = np.full(len(corpus.tokens) + 1, UNKNOWN_ID, dtype=np.int32)
+    np.take(np.array(vocabulary.encode(corpus.types), dtype=np.int32), corpus.tokens, out=ids[:-1], mode="clip")
+    return ids
 
 
 def select(

@@ -1,4 +1,4 @@
-"""What the data of all tasks have in common."""
+"""What the data of all tasks share."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-LAGS, STRETCHES = 100, 16  # steps and rows of validation data that the recurrence is looked into with
+LAGS, STRETCHES = 100, 16  # steps and rows of the validation data that `probe_rows` returns
 
 
 class TaskData(LightningDataModule, ABC):
     """A corpus in three splits, as a LightningDataModule of the settings.
 
-    `prepare_data` fetches and tokenises once per machine; `setup` reads and encodes in every process, once. The
-    attributes hold after `setup`.
+    `prepare_data` fetches and tokenises, once per machine. `setup` reads and encodes, once in every process; it sets
+    the attributes.
     """
 
-    source: str  # what was used: "local", "hub", …
-    origin: str  # the same for people
-    fingerprint: str  # equal texts, equal fingerprints
+    source: str  # where the data came from: "local", "hub", …
+    origin: str  # the same, for people to read
+    fingerprint: str  # equal for equal texts
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Return what `summary.json` says of the data: `source`, `origin`, `fingerprint`, the sizes of the splits
+        """Return what `summary.json` says about the data: `source`, `origin`, `fingerprint`, the sizes of the splits
         `train`, `val` and `test`, and more."""
 
     @abstractmethod
     def report(self) -> list[str]:
-        """Return what a person should know before training, a line each."""
+        """Return lines that a person should read before training."""
 
     def about(self) -> dict[str, Any]:
-        """Return what a model needs to read other data as it read these: plain values, entries of a checkpoint."""
+        """Return what a model needs to read other data in the same way: plain values, for the checkpoint."""
         return {}
 
     def probe_rows(self) -> Tensor | None:
-        """Return rows of validation data (rows, steps, …) for looking into the recurrence, as the model's `look_back`
-        takes them; None where there are none."""
+        """Return rows of validation data (rows, steps, …) for the model's `look_back`, by which monitors look into the
+        recurrence; None if there are none."""
         return None

@@ -1,4 +1,4 @@
-"""Where a number that is not finite began: which module's output, or whose gradient."""
+"""Where NaN or infinity first appeared: in which module's output, or in which weight's gradient."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 
 class Outputs:
-    """What the modules of a model returned in training, in the order in which they did, until it is forgotten.
+    """The outputs of a model's modules in training, in order, until `forget`.
 
-    Nothing is computed of it unless `first_not_finite` is asked, so that watching costs nothing.
+    Nothing is computed from them before `first_not_finite` is called, so keeping them costs nothing.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -29,7 +29,7 @@ class Outputs:
         self._noted.clear()
 
     def first_not_finite(self) -> str | None:
-        """Return the name of the module whose output was the first to hold NaN or infinity."""
+        """Return the name of the first module with NaN or infinity in its output."""
         return next(
             (name for name, output in self._noted if not all(bool(t.isfinite().all()) for t in _tensors(output))), None
         )
@@ -44,8 +44,8 @@ def _tensors(output: Any) -> Iterator[Tensor]:
 
 
 def not_finite_gradients(named_parameters: Iterable[tuple[str, nn.Parameter]]) -> str:
-    """Return the names of the parameters whose gradients hold NaN or infinity, or, where only the norm of them all is
-    beyond float32, of the one with the largest."""
+    """Return the names of the parameters with NaN or infinity in their gradients. If there is none, because only the
+    norm of all gradients overflows, return the parameter with the largest gradient."""
     gradients = {name: parameter.grad for name, parameter in named_parameters if parameter.grad is not None}
     broken = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
     return ", ".join(broken or [max(gradients, key=lambda name: float(gradients[name].abs().max()))])

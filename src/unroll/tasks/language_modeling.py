@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
@@ -23,8 +22,8 @@ from unroll.tasks.module import TaskModule, widened
 class LanguageModeling(TaskModule):
     """Cross entropy of the next character, in a text that is read window by window.
 
-    The state is carried from each window to the next and detached there, so that the gradient ends where the window
-    begins. Training, validation and test have a state each.
+    The state is carried from each window to the next and detached, so the gradient ends where the window begins.
+    Training, validation and test each have their own state.
     """
 
     monitor, monitor_mode = "val/bpc", "min"
@@ -33,13 +32,13 @@ class LanguageModeling(TaskModule):
 
     def __init__(self, config: LanguageModelingConfig, data: LanguageModelingData, total_steps: int | None) -> None:
         """Build an untrained model for `data`; see `TaskModule`."""
-        super().__init__(config, build_language_model(config, len(data.vocabulary)), data, total_steps)
+        model = build_language_model(config, len(data.vocabulary))
+        super().__init__(config, model, data, total_steps, lambda: [StreamMetrics()])
         self.states: dict[str, State | None] = {"train": None, "val": None, "test": None}
-        self.metrics = nn.ModuleDict({split: StreamMetrics() for split in ("val", "test")})
-        self._strides: list[int] = []  # characters learnt from in each window since the last optimiser step
+        self._strides: list[int] = []  # of the windows since the last optimiser step
 
     def forward(self, batch: Window, split: str) -> Tensor:
-        """Return the logits (lanes, stride, vocabulary) of a window, and carry the state of `split` to the next."""
+        """Return the logits (lanes, stride, vocabulary) of a window, and keep the state of `split` for the next."""
         state = self.states[split]
         if state is not None:
             state = detach(state, ended=batch.starts)
@@ -74,9 +73,9 @@ class LanguageModeling(TaskModule):
             self.states["train"] = as_state([part.to(self.device) for part in as_parts(state)])
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Scale the learning rate by the window's length, so that each character weighs the same (Merity et al. 2017).
+        """Scale the learning rate by the window's length: each character then weighs the same (Merity et al. 2017).
 
-        The schedule sets the rate anew after the step.
+        After the step, the schedule sets the rate again.
         """
         full = self.config.tbptt.stride or self.config.tbptt.window
         share = sum(self._strides) / (full * len(self._strides))
@@ -84,26 +83,7 @@ class LanguageModeling(TaskModule):
         for group in optimizer.param_groups:
             group["lr"] *= share
 
-    def validation_step(self, batch: Window, batch_idx: int) -> None:
-        self._evaluate(batch, "val")
-
-    def test_step(self, batch: Window, batch_idx: int) -> None:
-        self._evaluate(batch, "test")
-
-    def _evaluate(self, batch: Window, split: str) -> None:
-        # In float32 whatever the training's precision, so that the figures are those of the checkpoint in use.
-        with torch.autocast(self.device.type, enabled=False):
-            logits = self(batch, split)
-        metrics: Any = self.metrics[split]
-        metrics.update(logits, batch.targets)
-
-    def on_validation_epoch_end(self) -> None:
-        self._log_metrics("val")
-
-    def on_test_epoch_end(self) -> None:
-        self._log_metrics("test")
-
-    def _log_metrics(self, split: str) -> None:
-        metrics: Any = self.metrics[split]
-        self.log_dict({f"{split}/{name}": value for name, value in metrics.compute().items()})
-        metrics.reset()
+    def evaluate(self, batch: Window, split: str) -> None:
+        logits = self(batch, split)
+        for metric in self.metrics[split]:
+            metric.update(logits, batch.targets)

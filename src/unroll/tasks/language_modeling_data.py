@@ -42,7 +42,7 @@ class LanguageModelingData(TaskData):
         """Fetch the text.
 
         Raises:
-            DataError: it can't be had or read; the message says what to do.
+            DataError: it can't be fetched or read; the message says what to do.
         """
         _ = self._text
 
@@ -50,7 +50,14 @@ class LanguageModelingData(TaskData):
     def _text(self) -> Text:
         config = self.config
         path = Path(config.path) if config.path else None
-        return find_text(config.source, path, Path(config.folder), gutenberg=config.gutenberg, encoding=config.encoding)
+        return find_text(
+            config.source,
+            path,
+            Path(config.folder),
+            gutenberg=config.gutenberg,
+            encoding=config.encoding,
+            max_characters=config.max_characters,
+        )
 
     def setup(self, stage: str | None = None) -> None:
         """Split and encode the text.
@@ -66,17 +73,16 @@ class LanguageModelingData(TaskData):
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
         val_start = round(len(text) * (1 - config.val_fraction - config.test_fraction))
         test_start = round(len(text) * (1 - config.test_fraction))
-        train = text[: val_start if config.limit is None else min(val_start, config.limit)]
-        _check_lengths(self.origin, len(train), test_start - val_start, len(text) - test_start, config, self.tbptt)
-        counts = characters.count(train)
+        end = val_start if config.limit is None else min(val_start, config.limit)  # of the training part
+        _check_lengths(self.origin, end, test_start - val_start, len(text) - test_start, config, self.tbptt)
+        counts = characters.count(text[:end])
         if len(counts) == 1:
             raise DataError(f"{self.origin}: the training part holds {next(iter(counts))!r} alone; give it a real text")
         self.vocabulary = Vocabulary.build(counts, min_freq=config.min_freq)
-        self.opening = train[0]
-        self.train = characters.encode(train, self.vocabulary)
-        self.val = characters.encode(text[val_start:test_start], self.vocabulary)
-        self.test = characters.encode(text[test_start:], self.vocabulary)
-        del self._text  # it is not needed any more
+        self.opening = text[0]
+        ids = characters.encode(text, self.vocabulary)
+        self.train, self.val, self.test = ids[:end], ids[val_start:test_start], ids[test_start:]
+        del self._text  # frees memory
         self._is_set_up = True
 
     def describe(self) -> dict[str, Any]:

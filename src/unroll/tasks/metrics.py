@@ -1,4 +1,4 @@
-"""The figures by which models are judged, in training and after it."""
+"""Metrics of both tasks, in training and after it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ from torchmetrics.classification import (
 )
 from torchmetrics.wrappers import ClasswiseWrapper
 
+from unroll.shown import shown
+
+LONGEST = 80  # characters of a class's name
+
 
 def classification_metrics(num_classes: int) -> MetricCollection:
-    """Return accuracy (share of documents), F1 (mean over classes) and AUROC (one class against the rest, mean).
+    """Return accuracy (share of documents), F1 (mean over classes) and AUROC (each class against the rest, mean).
 
-    They are updated with logits or probabilities (documents, classes) and labels (documents,).
+    Update them with logits or probabilities (documents, classes) and labels (documents,).
     """
     return MetricCollection(
         {
@@ -36,13 +40,16 @@ def classification_metrics(num_classes: int) -> MetricCollection:
 def per_class(labels: Sequence[str]) -> MetricCollection:
     """Return precision, recall and F1 of each class: `precision/NAME`, `recall/NAME`, `f1/NAME`.
 
-    They are updated as `classification_metrics` are. A class that is never predicted has precision 0, one that never
-    occurs has recall 0.
+    Update them as `classification_metrics`. A class that is never predicted has precision 0, and one that never occurs
+    has recall 0. Names are safe to show, see `unroll.shown`; if that makes two alike, each has its number in front.
     """
+    names = [shown(label, LONGEST) for label in labels]
+    if len(set(names)) < len(names):
+        names = [f"{number} {name}" for number, name in enumerate(names)]
     metrics = {"precision": MulticlassPrecision, "recall": MulticlassRecall, "f1": MulticlassF1Score}
     return MetricCollection(
         {
-            name: ClasswiseWrapper(metric(len(labels), average=None), list(labels), prefix=f"{name}/")
+            name: ClasswiseWrapper(metric(len(names), average=None), names, prefix=f"{name}/")
             for name, metric in metrics.items()
         },
         compute_groups=False,  # in a group, a wrapped metric would give the figures of its last `compute` again
@@ -50,7 +57,7 @@ def per_class(labels: Sequence[str]) -> MetricCollection:
 
 
 class StreamMetrics(Metric):
-    """The figures of a language model on one text, weighted by characters and summed in float64."""
+    """Metrics of a language model on one text: means over its characters, summed in float64."""
 
     full_state_update = False
     nats: Tensor
@@ -68,7 +75,7 @@ class StreamMetrics(Metric):
 
         Args:
             logits: (batch, time, vocabulary).
-            targets: (batch, time), the ids that came next.
+            targets: (batch, time), the ids of the next characters.
         """
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
         # Not in place: a module cast to half precision casts its states too, and this sum is float64 in any case.
@@ -78,7 +85,7 @@ class StreamMetrics(Metric):
 
     def compute(self) -> dict[str, float]:
         """Return `bpc` (bits per character), `loss` (nats per character), `perplexity` (of a character) and `accuracy`
-        (share of characters that were the likeliest)."""
+        (share of the characters that had the highest probability)."""
         count = max(1, int(self.count))
         nats = float(self.nats) / count
         return {

@@ -1,9 +1,10 @@
-"""What the LightningModules of all tasks have in common: clipping, the optimiser, and what a checkpoint says."""
+"""What the LightningModules of all tasks share: evaluation, clipping, the optimiser, and what a checkpoint holds."""
 
 from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from typing import Any, ClassVar
 
@@ -21,35 +22,77 @@ from unroll.tasks.data import TaskData
 from unroll.tasks.finite import Outputs, not_finite_gradients
 from unroll.tasks.optimization import build_optimizer, build_schedule
 
+MOST_CURVES = 30  # of one metric: of ten classes precision, recall and F1
+
 
 class TaskModule(LightningModule):
-    """A model in training. `training_step` returns `loss` and other means over the batch, to be logged as train/….
+    """A model in training. A task defines `training_step` and `evaluate`.
 
-    Each batch says how many tokens it holds (`num_tokens`), and over how many examples those means go
-    (`num_examples`). A loss or a gradient that is not finite ends the run before the optimiser has seen it.
+    `training_step` returns the `loss` and other means over the batch, which are logged as train/…. A batch has the
+    attributes `num_tokens` and `num_examples`, the number that those means are over. If the loss or the gradient is not
+    finite, the run ends before the optimiser uses it.
     """
 
-    monitor: ClassVar[str]  # what the best checkpoint is best at
+    monitor: ClassVar[str]  # the figure that chooses the best checkpoint
     monitor_mode: ClassVar[str]  # "max" or "min"
-    shown: ClassVar[tuple[str, ...]]  # figures of training that the progress shows, in its order
+    shown: ClassVar[tuple[str, ...]]  # figures of training beside the progress bar, in order
 
     config: Any
     model: Any
+    metrics: Any
 
-    def __init__(self, config: Config, model: nn.Module, data: TaskData, total_steps: int | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        model: nn.Module,
+        data: TaskData,
+        total_steps: int | None,
+        metrics: Callable[[], Iterable[nn.Module]] = tuple,
+    ) -> None:
         """Take an untrained model.
 
         Args:
             config: all settings of the run.
-            model: called `model` in state dicts.
-            data: that it is trained on; what a checkpoint says of them is kept, and they are not.
-            total_steps: optimiser steps of the whole run, for the schedule; None where nobody knows.
+            model: its weights are `model.…` in state dicts.
+            data: the training data; only its description, for checkpoints, is kept.
+            total_steps: optimiser steps of the whole run, for the schedule; None if unknown.
+            metrics: makes the torchmetrics of one split. `evaluate` updates them; at the end they are logged as val/…
+                or test/….
         """
         super().__init__()
         self.config, self.model, self.total_steps = config, model, total_steps
+        self.metrics = nn.ModuleDict({split: nn.ModuleList(metrics()) for split in ("val", "test")})
         self.about_data = data.about() | {"data": data.describe()}
         self.gradient: dict[str, Tensor] = {}  # of this step: its norm before clipping, and whether it was clipped
         self._outputs = Outputs(model)
+
+    def evaluate(self, batch: Any, split: str) -> Any:
+        """Update `self.metrics[split]` with a batch. Callbacks get what this returns."""
+        raise NotImplementedError
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        return self._evaluate(batch, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> Any:
+        return self._evaluate(batch, "test")
+
+    def _evaluate(self, batch: Any, split: str) -> Any:
+        # In float32 whatever the training's precision: a checkpoint in use gives the same figures.
+        with torch.autocast(self.device.type, enabled=False):
+            return self.evaluate(batch, split)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_metrics("test")
+
+    def _log_metrics(self, split: str) -> None:
+        for metric in self.metrics[split]:
+            figures = {f"{split}/{name}": value for name, value in metric.compute().items()}
+            # Many classes get a table in TensorBoard instead of their curves; the summary has all figures.
+            self.log_dict(figures, logger=len(figures) <= MOST_CURVES)
+            metric.reset()
 
     def on_before_backward(self, loss: Tensor) -> None:
         if not math.isfinite(loss.item()):
@@ -62,13 +105,13 @@ class TaskModule(LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as Lightning does, though it refuses fused optimisers, and note the norm of the whole gradient."""
+        """Clip as Lightning does, but with fused optimisers too, and keep the norm of the whole gradient."""
         parameters = [parameter for parameter in self.parameters() if parameter.grad is not None]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if not math.isfinite(norm.item()):
-            of = not_finite_gradients(self.model.named_parameters())
-            raise self._diverged(f"the gradient's norm is {norm.item()}, because of {of}")
+            names = not_finite_gradients(self.model.named_parameters())
+            raise self._diverged(f"the gradient's norm is {norm.item()}, because of {names}")
         self.gradient = {"gradient_norm": norm}
         if gradient_clip_val and gradient_clip_algorithm == "value":
             largest = torch.nn.utils.get_total_norm(gradients, norm_type=torch.inf)
@@ -86,7 +129,7 @@ class TaskModule(LightningModule):
         return Diverged(f"training diverged at {place}: {what}; lower optimizer.learning_rate{clip}")
 
     def carried_state(self) -> State | None:
-        """Return the encoder's state that is carried from batch to batch in training; None where none is."""
+        """Return the encoder's state that training carries from batch to batch; None if it carries none."""
         return None
 
     def configure_optimizers(self) -> Any:
@@ -95,7 +138,7 @@ class TaskModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint_: dict[str, Any]) -> None:
-        """Add all that a model needs to be used where nothing else of this run is at hand."""
+        """Add everything that the model needs to be used without any other file of the run."""
         checkpoint_ |= {
             "format": checkpoint.FORMAT,
             "task": self.config.task,
@@ -106,12 +149,12 @@ class TaskModule(LightningModule):
 
 
 def widened(logits: Tensor) -> Tensor:
-    """Return the logits in float32 where mixed precision made them narrower, for the sums of a loss."""
+    """Return logits for a loss: at least float32, where mixed precision made them narrower."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
+    """Return the versions of what a result depends on."""
     return {
         "unroll": unroll.__version__,
         "torch": metadata.version("torch"),

@@ -19,27 +19,25 @@ _OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
 }
 
-# A one-cycle schedule starts and ends at these shares of its peak (Smith & Topin 2018, arXiv:1708.07120).
+# Where a one-cycle schedule starts and ends, as shares of its peak (Smith & Topin 2018, arXiv:1708.07120).
 _ONE_CYCLE_START, _ONE_CYCLE_END = 1 / 25, 1e-4
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
     """Return the optimiser, fused into one kernel, with weight decay on weight matrices but not on biases."""
-    decayed = [parameter for parameter in model.parameters() if parameter.dim() > 1]
-    others = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
     groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+        {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in model.parameters() if p.dim() <= 1], "weight_decay": 0.0},
     ]
     return _OPTIMIZERS[config.name](groups, lr=config.learning_rate, fused=True)
 
 
 def learning_rate_share(step: int, total: int, config: OptimizerConfig) -> float:
-    """Return the share of the highest learning rate at `step`, from 0 to `total` - 1.
+    """Return the learning rate at `step`, from 0 to `total` - 1, as a share of the highest.
 
-    All schedules rise for `config.warmup_fraction` of the steps, `one_cycle` along a cosine and the others in a
-    straight line. Then `one_cycle` and `cosine` fall along a cosine, to 0.0001 and to 0, and `constant`
-    stays. Steps beyond the total keep the last value.
+    All schedules rise for `config.warmup_fraction` of the steps: `one_cycle` along a cosine, the others in a straight
+    line. Then `one_cycle` falls along a cosine to 0.0001, `cosine` falls to 0, and `constant` stays. Steps beyond
+    `total` keep the last value.
     """
     rising = round(config.warmup_fraction * total)
     if step < rising:
@@ -53,10 +51,10 @@ def learning_rate_share(step: int, total: int, config: OptimizerConfig) -> float
 
 
 def _between(start: float, end: float, share: float) -> float:
-    """Half a cosine wave from `start` to `end`."""
+    """Return the value at `share` of half a cosine wave from `start` to `end`."""
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
 def build_schedule(optimizer: Optimizer, total: int, config: OptimizerConfig) -> torch.optim.lr_scheduler.LambdaLR:
-    """Return the schedule over `total` optimiser steps, to be stepped after each."""
+    """Return the schedule over `total` optimiser steps; step it after each of them."""
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_share(step, total, config))

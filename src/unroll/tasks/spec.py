@@ -1,4 +1,4 @@
-"""The table of tasks: for each kind, which settings, data, module, model in use and words belong together."""
+"""The table of tasks: the settings, data, module, model in use and words that belong to each kind of task."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from unroll.registry import Registry, resolve
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What belongs to one kind of task. Classes and functions may be given as "module:name", and are then imported when
-    they are first needed: settings are checked before torch is loaded.
+    """What belongs to one kind of task. A class or function may be written as "module:name". It is then imported when
+    it is first needed, so settings are checked before torch is loaded.
 
     >>> TASKS["classification"].load("module").__name__
     'Classification'
@@ -22,25 +22,26 @@ class TaskSpec:
 
     settings: type[Config]
     data: Any
-    """`TaskData`, made of (config); see `unroll.tasks.data`."""
+    """A `TaskData`, called with (config); see `unroll.tasks.data`."""
     module: Any
-    """`TaskModule`, made of (config, data, total_steps); see `unroll.tasks.module`."""
+    """A `TaskModule`, called with (config, data, total_steps); see `unroll.tasks.module`."""
     model: Any
-    """The model in use, made by its `from_checkpoint(config, content)`; see `unroll.inference.load`."""
+    """The model in use, a class with `from_checkpoint(config, content)`; see `unroll.inference.load`."""
     callbacks: tuple[Any, ...] = ()
-    """Lightning callbacks, each made of (data), that show in TensorBoard what a validation was like."""
+    """Lightning callbacks that show a validation's results in TensorBoard, each called with (data)."""
     explain: Any = None
-    """(model in use, text) -> explanation, see `unroll.diagnostics.explain`; None: there is none."""
+    """A function (model in use, text) -> explanation, see `unroll.diagnostics.explain`; None if there is none."""
     examples: str = "examples"
-    """What the sizes of the splits count."""
+    """The unit of the splits' sizes."""
     unit: str = "tokens"
-    """What a batch's `num_tokens` counts."""
+    """The unit of a batch's `num_tokens`."""
     command: str = "evaluate"
-    """The command that puts a trained model to use: `predict`, `generate` or `evaluate`."""
+    """The command that uses a trained model: `predict`, `generate` or `evaluate`."""
     arguments: str = ""
-    """Arguments of that command for a first try, printed after training."""
+    """Arguments of that command for a first try; they are printed after training."""
     full_windows: bool = False
-    """Whether batches are full windows: a kernel's threads then do better to spin; see `unroll.runtime`."""
+    """Whether all rows of a batch are full windows: a kernel's threads are then faster if they spin, see
+    `unroll.runtime`."""
 
     def load(self, part: str) -> Any:
         """Return the class or function named `part`."""
@@ -79,20 +80,20 @@ TASKS: Registry[TaskSpec] = Registry(
 
 
 def register_task(kind: str, spec: TaskSpec) -> None:
-    """Add a kind of task, to be chosen by a preset in `conf/task/` that says `kind: NAME`.
+    """Add a kind of task. A preset in `conf/task/` chooses it by `kind: NAME`.
 
     Raises:
-        ValueError: the package has such a kind, or the name is no identifier.
+        ValueError: the name is one of unroll's own, or no identifier.
     """
     TASKS.register(kind, spec)
 
 
 def from_dict(values: Mapping[str, Any]) -> Any:
-    """Check plain values, as YAML or a checkpoint holds them, and return them as the settings of their kind of task.
+    """Check plain values, as YAML or a checkpoint holds them, and return the settings of their kind of task.
 
     Raises:
-        ConfigError: an unknown key, a value of the wrong type or out of its range, or two settings that do not go
-            together; the message says what to write instead.
+        ConfigError: a key is unknown, a value has the wrong type or is out of range, or two settings contradict each
+            other; the message says what to write instead.
     """
     kind = values.get("kind", "classification")
     if not isinstance(kind, str):
@@ -104,7 +105,7 @@ def load_data(config: Config) -> Any:
     """Return the `TaskData` of the settings, ready for use.
 
     Raises:
-        DataError: the data can't be had, or not be used as the settings say.
+        DataError: the data can't be found or read, or does not fit the settings.
     """
     data = TASKS[config.kind].load("data")(config)
     data.prepare_data()
@@ -113,13 +114,13 @@ def load_data(config: Config) -> Any:
 
 
 def settings_of(content: Mapping[str, Any]) -> Any:
-    """Return the settings that a checkpoint holds, those of an earlier format under today's names; see `from_dict`."""
+    """Return the settings in a checkpoint; those of an earlier format get today's names. See `from_dict`."""
     values = content["config"]
     return from_dict(legacy.translate(values) if content["format"] == 2 else values)
 
 
 def unknown_key(key: str) -> ConfigError:
-    """Return the error for a dotted key that is no setting of a run's task, with what may have been meant."""
+    """Return the error for a dotted key that is no setting of the run's task, with a suggestion."""
     known = {kind: list(fields.keys(TASKS[kind].settings)) for kind in TASKS}
     for kind, names in known.items():
         if key in names:

@@ -5,24 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from sys import getsizeof
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from unroll.config.classification import MAX_MEMORY_MIB
 from unroll.durable import clear, replacing
+from unroll.errors import DataError
 from unroll.text.tokenizers import get_tokenizer
 
-FORMAT = 3  # raise it when what `tokenize` gives for the same text changes: old caches are then left aside
+FORMAT = 3  # raise it when `tokenize` changes what it gives for a text: old caches are then not used
+BYTES_PER_ENTRY = 100  # beside its key, of a dict, or of a row while it is put into splits and batches
 
 
 @dataclass(frozen=True)
 class TokenizedCorpus:
     """Labelled documents, tokenised; document i is `types[tokens[offsets[i]:offsets[i + 1]]]`.
 
-    It knows every type of its text and no vocabulary, so one cache serves every vocabulary and every split of it.
+    It holds all types of its texts and no vocabulary, so one cache serves every vocabulary and every split.
     """
 
     tokens: npt.NDArray[np.int32]  # (all tokens,), indices into `types`
@@ -36,38 +43,63 @@ class TokenizedCorpus:
         return len(self.labels)
 
 
-def tokenize(rows: Iterable[tuple[str, int | str]], tokenizer: str) -> TokenizedCorpus:
-    """Tokenise (text, label) rows, one at a time: the texts are not kept."""
+def tokenize(
+    rows: Iterable[tuple[str, int | str]],
+    tokenizer: str,
+    place: object = "the texts",
+    max_memory_mib: int = MAX_MEMORY_MIB,
+) -> TokenizedCorpus:
+    """Tokenise (text, label) rows, one at a time: the texts are not kept.
+
+    Args:
+        rows: from `unroll.corpora.files.read_rows`, for example.
+        tokenizer: one of `unroll.text.tokenizers.TOKENIZERS`.
+        place: where the rows come from, for errors.
+        max_memory_mib: that the corpus may take, in MiB.
+
+    Raises:
+        DataError: it would take more. The message names `place` and data.max_memory_mib.
+        ValueError: there is no such tokenizer.
+    """
     split = get_tokenizer(tokenizer)
     type_ids: dict[str, int] = {}
-    chunks: list[npt.NDArray[np.int32]] = []
+    tokens, offsets, hashes = array("i"), array("q", [0]), array("Q")
     labels: list[int | str] = []
-    hashes: list[int] = []
+    names: dict[int | str, int | str] = {}  # equal labels are one object
     digest = hashlib.sha256()
+    size = 0  # bytes of the types and labels
     for text, label in rows:
+        types = len(type_ids)
         # setdefault numbers a new type and looks up an old one in a single step of the dict.
-        ids = [type_ids.setdefault(token, len(type_ids)) for token in split(text)]
-        chunks.append(np.array(ids, dtype=np.int32))
-        labels.append(label)
+        tokens.extend([type_ids.setdefault(token, len(type_ids)) for token in split(text)])
+        if label not in names:
+            size += getsizeof(label)
+        offsets.append(len(tokens))
+        labels.append(names.setdefault(label, label))
         text_digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
         hashes.append(int.from_bytes(text_digest[:8], "little"))
         digest.update(text_digest + json.dumps(label).encode() + b"\n")
-    if len({type(label) for label in labels}) > 1:  # a table whose labels are `1` and `good`: all of them are names
+        size += sum(map(getsizeof, islice(reversed(type_ids), len(type_ids) - types)))
+        entries = len(type_ids) + len(names) + len(labels)
+        if size + 4 * len(tokens) + BYTES_PER_ENTRY * entries > max_memory_mib * 2**20:
+            raise DataError(
+                f"{place}: its tokens need more than {max_memory_mib} MiB of memory, at row {len(labels):,}; "
+                "cut the table, or write a larger data.max_memory_mib"
+            )
+    if len({type(label) for label in names}) > 1:  # a table whose labels are `1` and `good`: all of them are names
         labels = [str(label) for label in labels]
-    offsets = np.zeros(len(chunks) + 1, dtype=np.int64)
-    np.cumsum([len(chunk) for chunk in chunks], out=offsets[1:])
     return TokenizedCorpus(
-        tokens=np.concatenate(chunks) if chunks else np.zeros(0, dtype=np.int32),
-        offsets=offsets,
+        tokens=np.frombuffer(tokens, np.int32) if tokens else np.zeros(0, np.int32),
+        offsets=np.frombuffer(offsets, np.int64),
         types=list(type_ids),
         labels=labels,
-        text_hashes=np.array(hashes, dtype=np.uint64),
+        text_hashes=np.frombuffer(hashes, np.uint64) if hashes else np.zeros(0, np.uint64),
         fingerprint=digest.hexdigest(),
     )
 
 
 def cached(path: Path, build: Callable[[], TokenizedCorpus]) -> TokenizedCorpus:
-    """Return the corpus kept at `path`; where there is none, or a damaged one, `build` it and keep it there.
+    """Return the corpus kept at `path`. Where there is none, or a damaged one, `build` it and keep it there.
 
     The name of `path` must follow from all that `build` depends on (see `cache_name`).
     """
@@ -105,13 +137,24 @@ def _write(corpus: TokenizedCorpus, path: Path) -> None:
         },
         metadata={"fingerprint": corpus.fingerprint},
     )
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    content = sink.getvalue()
     with replacing(path) as file:
-        file.write(content)
-        file.write(hashlib.sha256(content).digest())
+        summed = _Summed(file)
+        with pa.ipc.new_stream(summed, table.schema) as stream:
+            stream.write_table(table)
+        file.write(summed.digest.digest())
+
+
+class _Summed:
+    """A file to write, and the SHA-256 of what was written."""
+
+    closed = False  # Arrow asks
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, content: memoryview) -> int:
+        self.digest.update(content)
+        return self.file.write(content)
 
 
 def _read(path: Path) -> TokenizedCorpus:
@@ -131,11 +174,13 @@ def _read(path: Path) -> TokenizedCorpus:
     with pa.ipc.open_stream(content.slice(0, end)) as stream:
         table = stream.read_all()
     documents = table.column("tokens").combine_chunks()
+    labels = table.column("label").combine_chunks().dictionary_encode()
+    names = labels.dictionary.to_pylist()  # equal labels are one object
     return TokenizedCorpus(
         tokens=documents.values.indices.to_numpy(),
         offsets=documents.offsets.to_numpy(),
         types=[token.decode("utf-8", "surrogatepass") for token in documents.values.dictionary.to_pylist()],
-        labels=table.column("label").to_pylist(),
+        labels=[names[number] for number in labels.indices.to_pylist()],
         text_hashes=table.column("text_hash").to_numpy(),
         fingerprint=table.schema.metadata[b"fingerprint"].decode(),
     )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unroll import checkpoint
 from unroll.errors import CheckpointError
+from unroll.inference.weights import words
 from unroll.tasks.module import TaskModule
 
 SHOWN = 8  # names in a note
@@ -19,25 +20,28 @@ SHOWN = 8  # names in a note
 def initialise(module: TaskModule, path: Path) -> list[str]:
     """Copy the weights of a checkpoint into an untrained model where names and shapes fit.
 
-    Of a weight that has a row for each token (`vocabulary_weights` of the model) the rows follow their tokens, where
-    the other dimensions fit.
+    A weight with a row for each token (`vocabulary_weights` of the model) is copied row by row: each token that is in
+    both vocabularies takes its row along.
 
     Returns:
         What was copied and what was not, a line each.
 
     Raises:
-        CheckpointError: the checkpoint can't be read, or nothing in it fits.
+        CheckpointError: the checkpoint can't be read, nothing in it fits, or a weight is not finite.
     """
     content = checkpoint.load(path)
     theirs = {str(name).removeprefix("model."): weight for name, weight in content["state_dict"].items()}
     by_rows = getattr(module.model, "vocabulary_weights", ())
-    rows = _rows_of_tokens(module.about_data.get("vocabulary", []), content.get("vocabulary"))
+    tokens = _tokens(content)
+    rows = _rows_of_tokens(module.about_data.get("vocabulary", []), tokens)
     whole, by_token, left = [], [], []
     for name, weight in module.model.state_dict().items():
         found = theirs.get(name)
-        if not isinstance(found, Tensor) or not found.is_floating_point() or not bool(found.isfinite().all()):
+        if not isinstance(found, Tensor) or not found.is_floating_point():
             left.append(name)
-        elif name in by_rows and found.shape[1:] == weight.shape[1:] and len(rows[0]):
+        elif not bool(found.isfinite().all()):
+            raise CheckpointError(f"{path}: the weight {name} is not finite: the training diverged; use another one")
+        elif name in by_rows and found.shape == (len(tokens), *weight.shape[1:]) and len(rows[0]):
             weight[rows[0]] = found[rows[1]].to(weight)
             by_token.append(name)
         elif name not in by_rows and found.shape == weight.shape:
@@ -49,16 +53,24 @@ def initialise(module: TaskModule, path: Path) -> list[str]:
         raise CheckpointError(f"{path}: none of its weights fits this model; give it the same encoder.* and model.*")
     notes = [f"initialised from {path}: {_names(whole)}"]
     if by_token:
-        tokens = len(module.about_data["vocabulary"])
-        notes.append(f"  by token, {len(rows[0]):,} of {tokens:,} that are in both vocabularies: {_names(by_token)}")
+        ours = len(module.about_data["vocabulary"])
+        notes.append(f"  by token, {len(rows[0]):,} of {ours:,} that are in both vocabularies: {_names(by_token)}")
     if left:
         notes.append(f"  untrained, for want of a weight of this name and shape: {_names(left)}")
     return notes
 
 
-def _rows_of_tokens(ours: list[str], theirs: Any) -> tuple[list[int], list[int]]:
+def _tokens(content: dict[str, Any]) -> list[str]:
+    """Return the tokens of a checkpoint's vocabulary; none where it has no vocabulary."""
+    try:
+        return words(content, "vocabulary")
+    except ValueError:
+        return []
+
+
+def _rows_of_tokens(ours: list[str], theirs: list[str]) -> tuple[list[int], list[int]]:
     """Return the rows, here and there, of the tokens that are in both vocabularies."""
-    places = {token: row for row, token in enumerate(theirs)} if isinstance(theirs, list) else {}
+    places = {token: row for row, token in enumerate(theirs)}
     both = [(row, places[token]) for row, token in enumerate(ours) if token in places]
     return [row for row, _ in both], [row for _, row in both]
 

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from unroll.commands import typed
+from unroll.progress import clock, say
 from unroll.tasks.data import TaskData
 from unroll.tasks.spec import TaskSpec
 
 
-def print_data(data: TaskData, console: Console) -> None:
+def print_data(data: TaskData) -> None:
     """Say which data is trained on, and what was changed in it."""
     for line in (f"data: {data.source} ({data.origin})", *data.report()):
-        console.print(line, highlight=False, markup=False)
+        say(line)
 
 
-def print_summary(summary: dict[str, Any], spec: TaskSpec, run_dir: Path, console: Console) -> None:
-    """Say how the run went, in a table, and what to type next."""
+def print_summary(summary: dict[str, Any], spec: TaskSpec, run_dir: Path) -> None:
+    """Say how the run went, and what to type next."""
     data, train, metrics = summary["data"], summary["train"], summary["metrics"]
-    minutes, seconds = divmod(round(train["seconds"]), 60)
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    checkpoint = summary["checkpoints"]["best"] or summary["checkpoints"]["last"]
     rows = {
         "trained on": f"{data['train']:,} {spec.examples}, {data['source']} ({data['origin']})",
-        "training": f"{minutes}:{seconds:02} minutes, {train['steps']:,} steps, "
+        "training": f"{clock(train['seconds'])} minutes, {train['steps']:,} steps, "
         f"{train['tokens_per_second'] / 1000:,.0f} k {spec.unit}/s, {train['peak_memory_mib']:,.0f} MiB at most, "
         f"{train['threads']} thread{'s' * (train['threads'] > 1)}, "
         f"{train['workers'] or 'no'} worker{'s' * (train['workers'] != 1)}",
@@ -37,13 +36,13 @@ def print_summary(summary: dict[str, Any], spec: TaskSpec, run_dir: Path, consol
             )
             for split in ("val", "test")
         },
-        "checkpoint": summary["checkpoints"]["best"] or summary["checkpoints"]["last"],
+        "checkpoint": checkpoint,
     }
+    width = max(map(len, rows))
+    say("")
     for name, value in rows.items():
-        table.add_row(name, value)
-    console.print()
-    console.print(table, highlight=False, markup=False)
-    console.print("\nNext:", highlight=False)
-    use = f"  python scripts/{spec.command}.py {rows['checkpoint']} {spec.arguments}"
-    console.print(use.rstrip(), highlight=False, markup=False)
-    console.print(f"  tensorboard --host 127.0.0.1 --logdir {run_dir.parent}", highlight=False, markup=False)
+        say(f"{name:<{width}}  {value}")
+    say("")
+    say("Next:")
+    say(f"  {typed(spec.command, checkpoint)} {spec.arguments}".rstrip())
+    say(f"  tensorboard --host 127.0.0.1 --logdir {shlex.quote(str(run_dir.parent))}")

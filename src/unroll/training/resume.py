@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from rich.console import Console
-from torch import Tensor
-
 import unroll
-from unroll import checkpoint, durable
+from unroll import checkpoint, durable, progress
 from unroll.config import to_dict
+from unroll.config.fields import brief
 from unroll.errors import CheckpointError, ConfigError
 from unroll.inference.load import check_folder
 from unroll.tasks.data import TaskData
 from unroll.tasks.spec import from_dict, settings_of
+from unroll.training.saved_state import check_state
 
 # Settings that may differ from the run's own: nothing that is computed depends on them.
 _FREE = ("checkpoint.", "diagnostics.", "data.path", "data.folder", "data.workers", "trainer.profiler")
@@ -27,7 +25,7 @@ _FREE = ("checkpoint.", "diagnostics.", "data.path", "data.folder", "data.worker
 # Settings that say when a run ends. A finished run is continued by another end.
 _ENDS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 
-# What a checkpoint holds for resuming, besides what it holds for use, and of which type.
+# The entries that resuming needs, and their types; `check_state` looks into them.
 _SCHEMA: dict[str, type] = {
     "loops": dict,
     "callbacks": dict,
@@ -35,6 +33,7 @@ _SCHEMA: dict[str, type] = {
     "lr_schedulers": list,
     "global_step": int,
     "random": dict,
+    "versions.unroll": str,
 }
 
 
@@ -51,14 +50,13 @@ class Start:
     notes: tuple[str, ...]  # what to say of it
 
 
-def find_start(run_dir: Path, changes: Mapping[str, Any], console: Console) -> Start:
-    """Read where a run stopped.
+def find_start(run_dir: Path, changes: Mapping[str, Any]) -> Start:
+    """Read where a run stopped. Where `last.ckpt` is damaged a line says so, and the one before it is taken.
 
     Args:
         run_dir: the run's folder.
         changes: settings that were given anew, by dotted key. With another end (`trainer.max_epochs`, `max_steps`,
             `max_time`) a finished run is continued.
-        console: told where `last.ckpt` is damaged and the one before it is taken.
 
     Raises:
         CheckpointError: neither can be used, or they are another version's.
@@ -80,19 +78,20 @@ def find_start(run_dir: Path, changes: Mapping[str, Any], console: Console) -> S
         previous = folder / "previous.ckpt"
         if not previous.exists():
             raise
-        console.print(f"{error}; resuming from {previous}", highlight=False, markup=False, soft_wrap=True)
+        progress.say(f"{error}; resuming from {previous}")
         path, content = previous, _load(previous)
     if content["format"] != checkpoint.FORMAT:
         raise CheckpointError(
             f"{path}: has format {content['format']}, and this version resumes {checkpoint.FORMAT}; start a new run "
             f"with init_from={path}"
         )
-    theirs = content["versions"]["unroll"]
+    theirs = content["versions"]["unroll"][:80]
     if theirs.partition(".")[0] != unroll.__version__.partition(".")[0]:
         raise CheckpointError(
             f"{path}: was saved by unroll {theirs}, and this is {unroll.__version__}; resume with that version, or "
             f"start a new run with init_from={path}"
         )
+    check_state(content, path)
     before = settings_of(content)
     config = _changed(before, run_dir, changes)
     if "data.folder" not in changes:
@@ -125,14 +124,11 @@ def _is_complete(run_dir: Path) -> bool:
 
 def _load(path: Path) -> dict[str, Any]:
     content = checkpoint.load(path)
-    for key, kind in _SCHEMA.items():
-        if not isinstance(content.get(key), kind):
-            raise CheckpointError(f"{path}: can't be resumed; its entry '{key}' is missing or no {kind.__name__}")
-    random = content["random"]
-    if not isinstance(random.get("cpu"), Tensor) or random["cpu"].dtype != torch.uint8:
-        raise CheckpointError(f"{path}: can't be resumed; its entry 'random' is not the state of a generator")
-    if not isinstance(content["versions"].get("unroll"), str):
-        raise CheckpointError(f"{path}: can't be resumed; it does not say which version saved it")
+    try:
+        for name, kind in _SCHEMA.items():
+            checkpoint.entry(content, name, kind)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: can't be resumed; {error}") from error
     return content
 
 
@@ -142,10 +138,12 @@ def _changed(config: Any, run_dir: Path, changes: Mapping[str, Any]) -> Any:
         *groups, name = key.split(".")
         group = values
         for part in groups:
-            group = group[part]
+            group = group.get(part, {})
+        if name not in group:
+            raise ConfigError(f"there is no setting '{key}' in {run_dir}; leave it out")
         if group[name] != value and not key.startswith((*_FREE, *_ENDS)):
             raise ConfigError(
-                f"{key} is {group[name]} in {run_dir} and stays so when the run is resumed; leave {key}={value} "
+                f"{key} is {brief(group[name])} in {run_dir} and stays so when the run is resumed; leave {key}={value} "
                 "out, or start a new run"
             )
         group[name] = value
@@ -161,9 +159,10 @@ def check_data(start: Start, data: TaskData) -> None:
     ours = data.describe()
     for name in ("fingerprint", "train", "val", "test"):
         if ours[name] != start.data.get(name):
+            theirs = brief(start.data.get(name))
             raise CheckpointError(
-                f"{start.path}: was trained on another corpus: its data's {name} is {start.data.get(name)}, that of "
-                f"{data.origin} is {ours[name]}; give data.path=… of the same text, or start a new run"
+                f"{start.path}: was trained on another corpus: its data's {name} is {theirs}, that of {data.origin} is "
+                f"{ours[name]}; give data.path=… of the same text, or start a new run"
             )
     for name, value in data.about().items():
         if start.about.get(name) != value:

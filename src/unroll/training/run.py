@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import logging
 import math
-import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -20,25 +19,26 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
-from rich.console import Console
 
-from unroll import checkpoint
+from unroll import checkpoint, progress
+from unroll.commands import typed
 from unroll.config import Config, to_dict
 from unroll.durable import write_text
-from unroll.errors import ConfigError, DataError, Diverged, Interrupted, UserError
+from unroll.errors import ConfigError, DataError, Diverged, Interrupted, UserError, memory_error
 from unroll.registry import resolve
 from unroll.tasks.data import TaskData
 from unroll.tasks.module import TaskModule, versions
 from unroll.tasks.spec import TASKS, load_data
 from unroll.training.callbacks.checkpointing import Checkpointing, DurableIO
-from unroll.training.callbacks.progress import ProgressLines
+from unroll.training.callbacks.progress import ProgressBars
 from unroll.training.callbacks.recurrence import Recurrence
 from unroll.training.callbacks.signals import StopOnSignal
-from unroll.training.callbacks.tensorboard import Throughput
+from unroll.training.callbacks.tensorboard import Throughput, hyperparameters
 from unroll.training.callbacks.weight_averaging import WeightAverage
 from unroll.training.init_from import initialise
 from unroll.training.report import print_data, print_summary
-from unroll.training.resume import Start, check_data
+from unroll.training.resume import Start, check_data, find_start
+from unroll.training.run_dir import claimed
 
 # What Lightning says of its own set-up, on every run, and what does not concern this one.
 _NOISE = (
@@ -50,13 +50,12 @@ _NOISE = (
 )
 
 
-def train(config: Config, console: Console | None = None, start: Start | None = None) -> dict[str, Any]:
+def train(config: Config, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Train, test with the best checkpoint, and leave everything in the run directory.
 
     Args:
-        config: all settings; of a run that is resumed, `start.config`.
-        console: where to show progress.
-        start: where to resume, see `unroll.training.resume.find_start`.
+        config: all settings. With `config.resume` the run in that folder is resumed, by its own settings.
+        changes: settings that are given anew when a run is resumed, by dotted key; see `find_start`.
 
     Returns:
         What `summary.json` holds.
@@ -66,22 +65,29 @@ def train(config: Config, console: Console | None = None, start: Start | None = 
         Diverged: the loss or the gradient was not finite; checkpoints are those from before.
         Interrupted: a signal stopped the run, after saving; `summary.json` says so.
     """
-    console = console or Console(soft_wrap=True)
     quiet()
-    run_dir = Path(config.run_dir) if config.run_dir else _dated(Path("runs") / config.task)
-    if start is None:
-        _check_unused(run_dir)
+    with claimed(config) as run_dir:
+        start = None
+        if config.resume is not None:
+            start = find_start(run_dir, changes or {})
+            config = start.config
+            if config.threads is not None:
+                torch.set_num_threads(config.threads)
+        return _train(config, run_dir, start)
+
+
+def _train(config: Config, run_dir: Path, start: Start | None) -> dict[str, Any]:
     check_trainer(config)
     seed_everything(config.seed, verbose=False)
     data = load_data(config)
-    print_data(data, console)
+    print_data(data)
     if start is not None:
         check_data(start, data)
         (run_dir / "error.log").unlink(missing_ok=True)  # of what ended it before
-    run = Run(config, data, run_dir, console, start)
+    run = Run(config, data, run_dir, start)
     notes = start.notes if start else initialise(run.module, Path(config.init_from)) if config.init_from else ()
     for note in notes:
-        console.print(note, highlight=False, markup=False)
+        progress.say(note)
     write_text(run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
     status = "failed"
     try:
@@ -91,29 +97,37 @@ def train(config: Config, console: Console | None = None, start: Start | None = 
         status = "interrupted"
         raise
     except Exception as error:
-        log = run_dir / "error.log"
-        with suppress(OSError):  # the disk may be full, and that may be what the error says
-            write_text(log, traceback.format_exc())
-        if isinstance(error, OSError):
-            raise UserError(_unwritable(error, run)) from error
-        if isinstance(error, Diverged):
-            kept = run.checkpoints.last
-            raise Diverged(f"{error}; {kept if kept.exists() else 'no checkpoint'} was saved before") from error
-        if isinstance(error, UserError):
-            raise
-        reason = str(error).splitlines()[0] if str(error) else "no message"
-        raise UserError(f"training failed ({type(error).__name__}: {reason}); see {log}") from error
+        raise _explained(error, run) from error
     finally:
         summary = run.summary(status)
         with nullcontext() if status == "completed" else suppress(OSError):
             write_text(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
-    print_summary(summary, TASKS[config.kind], run_dir, console)
+    print_summary(summary, TASKS[config.kind], run_dir)
     return summary
+
+
+def _explained(error: Exception, run: Run) -> UserError:
+    """Return the error that says in one line what ended a run, and keep the traceback in `error.log`."""
+    log = run.run_dir / "error.log"
+    with suppress(OSError):  # the disk may be full, and that may be what the error says
+        write_text(log, traceback.format_exc())
+    kept = run.checkpoints.last
+    if isinstance(error, OSError):
+        return UserError(_unwritable(error, run))
+    if isinstance(error, Diverged):
+        return Diverged(f"{error}; {kept if kept.exists() else 'no checkpoint'} was saved before")
+    if isinstance(error, UserError):
+        return error
+    if (message := memory_error(error)) is not None:
+        return UserError(message)
+    reason = str(error).splitlines()[0] if str(error) else "no message"
+    return UserError(f"training failed ({type(error).__name__}: {reason}); see {log}")
 
 
 def _unwritable(error: OSError, run: Run) -> str:
     kept = run.checkpoints.last
-    then = f"then resume from {kept} with resume={run.run_dir}" if kept.exists() else "no checkpoint was saved"
+    resume = typed("train", f"resume={run.run_dir}")
+    then = f"then resume from {kept}: {resume}" if kept.exists() else "no checkpoint was saved"
     return f"{error.filename or run.run_dir}: {error.strerror or error}; make room or give permission; {then}"
 
 
@@ -135,10 +149,8 @@ def build_module(config: Config, data: TaskData) -> TaskModule:
 class Run:
     """The parts of one run, wired together."""
 
-    def __init__(
-        self, config: Config, data: TaskData, run_dir: Path, console: Console, start: Start | None = None
-    ) -> None:
-        self.config, self.data, self.run_dir, self.console, self.start = config, data, run_dir, console, start
+    def __init__(self, config: Config, data: TaskData, run_dir: Path, start: Start | None = None) -> None:
+        self.config, self.data, self.run_dir, self.start = config, data, run_dir, start
         self.metrics: dict[str, float] = {}
         self.throughput = Throughput(config.trainer.log_every_n_steps)
         self.module = build_module(config, data)
@@ -164,7 +176,7 @@ class Run:
         spec, config = TASKS[self.config.kind], self.config
         callbacks: list[Callback] = [
             self.throughput,
-            ProgressLines(spec, self.throughput, self.console),
+            ProgressBars(spec, self.throughput),
             *(resolve(callback)(self.data) for callback in spec.callbacks),
             Recurrence(self.data, config.diagnostics.every_n_steps),
             self.checkpoints,
@@ -189,12 +201,16 @@ class Run:
             self.metrics |= {name: float(value) for name, value in results.items()}
         assert self.trainer.logger is not None
         # Of the metrics, only those that have no curve of their own: a second value at the last step would bend it.
-        final = {name: value for name, value in self.metrics.items() if name.startswith("test/")}
-        self.trainer.logger.log_hyperparams(_flat(to_dict(self.config)), final, step=self.trainer.global_step)
+        # Those of single classes, test/NAME/CLASS, would fill the table.
+        final = {
+            name: value for name, value in self.metrics.items() if name.startswith("test/") and name.count("/") == 1
+        }
+        self.trainer.logger.log_hyperparams(hyperparameters(self.config), final, step=self.trainer.global_step)
         self.trainer.logger.finalize("success")
         if self.config.trainer.profiler is not None:
             profiler: Any = self.trainer.profiler  # type: ignore[attr-defined]
-            self.console.print(profiler.summary(), highlight=False, markup=False, soft_wrap=True)
+            for line in profiler.summary().splitlines():
+                progress.say(line)
 
     def summary(self, status: str) -> dict[str, Any]:
         """Return what `summary.json` holds, as far as it is known now."""
@@ -266,22 +282,3 @@ def _in_a_thread(error: threading.ExceptHookArgs) -> None:
     """TensorBoard's thread, where it can't write, ends; the error is raised again where the run can answer it."""
     if not isinstance(error.exc_value, OSError):
         threading.__excepthook__(error)
-
-
-def _check_unused(run_dir: Path) -> None:
-    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
-        raise ConfigError(f"run_dir={run_dir}: something is there already; name a new folder, or delete that one")
-
-
-def _dated(folder: Path) -> Path:
-    """Return a folder named by the date and time, and by a number where two runs start in one second."""
-    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    names = (folder / (stamp if number == 1 else f"{stamp}_{number}") for number in range(1, sys.maxsize))
-    return next(path for path in names if not path.exists())
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: str(value)}
-    return flat

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of the recurrence itself: how far its gradients reach, its gates, its state, its steps."""
+"""What TensorBoard shows of the recurrence: how far its gradients reach, its gates, its state, its updates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
 from unroll.diagnostics.flow_picture import draw
@@ -15,26 +14,27 @@ from unroll.diagnostics.saturation import places, saturation
 from unroll.encoders import Encoder, State
 from unroll.encoders.state import as_parts
 from unroll.tasks.data import TaskData
+from unroll.training.callbacks.tensorboard import board, optional
 
-STEPS = 30  # of the rows that are probed, those over which gates are looked at
+STEPS = 30  # of the validation rows; the gates are read at these
 
 
 class Recurrence(Callback):
-    """Every `every_n_steps` optimiser steps, as scalars:
+    """Logs scalars every `every_n_steps` optimiser steps:
 
-    - `saturated/GATE_LAYER`: share of the gates, of an encoder that shows them, below 0.05 or above 0.95;
-    - `state_norm/PART_LAYER`: norm of the hidden state and of the LSTM's cell, a mean over rows: of a language model
-      the state that it carries to the next window, else that after the last step read;
-    - `update_ratio/MODULE`: norm of the optimiser's step, in norms of the weights that it changes.
+    - `saturated/GATE_LAYER`: share of the gate's values below 0.05 or above 0.95, if the encoder shows its gates;
+    - `state_norm/PART_LAYER`: norm of the hidden state and of the LSTM's cell, mean over rows. A language model's is
+      the state that it carries to the next window, a classifier's the state after the last step that was read;
+    - `update_ratio/MODULE`: norm of the optimiser's update, divided by the norm of the weights.
 
-    After each validation, as a picture, `recurrence/gradient_by_lag`: see `unroll.diagnostics.gradient_flow`.
+    After each validation it draws `recurrence/gradient_by_lag`, see `unroll.diagnostics.gradient_flow`.
     """
 
     def __init__(self, data: TaskData, every_n_steps: int | None) -> None:
-        """Take the data whose validation part is read; None for no scalars."""
+        """Take the data, of which validation rows are read. With `every_n_steps=None` there are no scalars."""
         self.data, self.every_n_steps = data, every_n_steps
         self._rows: Tensor | None = None
-        self._before: dict[str, Tensor] = {}  # the weights, before a step whose size is measured
+        self._before: dict[str, Tensor] = {}  # the weights before the step
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._rows = self.data.probe_rows()
@@ -65,19 +65,17 @@ class Recurrence(Callback):
 
     # Here and not in `on_validation_end`, so that averaged weights are still in place.
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        if trainer.sanity_checking or trainer.state.fn != "fit" or not isinstance(trainer.logger, TensorBoardLogger):
+        writer, name = board(trainer), "recurrence/gradient_by_lag"
+        if writer is None or self._rows is None:
             return
-        if self._rows is None:
-            return
-        with torch.inference_mode(False), torch.enable_grad():
+        with optional(name), torch.inference_mode(False), torch.enable_grad():
             x, loss = pl_module.model.look_back(self._rows.to(pl_module.device))
             flow = gradient_flow(pl_module.model.encoder, x, loss)
-        figure = draw({f"step {trainer.global_step}": flow})
-        trainer.logger.experiment.add_figure("recurrence/gradient_by_lag", figure, trainer.global_step)
+            writer.add_figure(name, draw({f"step {trainer.global_step}": flow}), trainer.global_step)
 
 
 def state_norms(state: State, encoder: Encoder) -> dict[str, float]:
-    """Return the norm of each part of a state, a mean over rows: `hidden_l0`, `cell_l0`, …"""
+    """Return the norm of each part of a state, mean over rows: `hidden_l0`, `cell_l0`, …"""
     return {
         f"{name}_{place}": norm
         for name, part in zip(encoder.state_parts, as_parts(state), strict=True)
@@ -88,7 +86,7 @@ def state_norms(state: State, encoder: Encoder) -> dict[str, float]:
 
 
 def update_ratios(before: dict[str, Tensor], model: nn.Module) -> dict[str, float]:
-    """Return for each module of a model the norm of its weights' change, over that of the weights `before`."""
+    """Return, by module of the model, the norm of the weights' change divided by the norm of the weights `before`."""
     squares: dict[str, list[float]] = {}
     for name, weight in model.named_parameters():
         sums = squares.setdefault(name.partition(".")[0], [0.0, 0.0])

@@ -8,13 +8,19 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from unroll.commands import typed
 from unroll.errors import Interrupted
 from unroll.training.callbacks.checkpointing import Checkpointing
 
+# Windows has no SIGHUP.
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
 
 class StopOnSignal(Callback):
-    """On SIGINT or SIGTERM: finish the step, and the validation if one has begun, save `last.ckpt`, stop. A second
-    signal ends at once."""
+    """On SIGINT, SIGTERM or SIGHUP: finish the step, and the validation if one has begun, save `last.ckpt`, stop.
+
+    A second signal ends at once. SIGHUP stays ignored where it is, as under nohup.
+    """
 
     def __init__(self, checkpoints: Checkpointing) -> None:
         self.checkpoints = checkpoints
@@ -29,9 +35,11 @@ class StopOnSignal(Callback):
         self._install()
 
     def _install(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before.setdefault(number, signal.getsignal(number))
-            signal.signal(number, self._receive)
+        for number in _SIGNALS:
+            before = signal.getsignal(number)
+            if number == signal.SIGINT or before != signal.SIG_IGN:
+                self._before.setdefault(number, before)
+                signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received = number
@@ -64,7 +72,7 @@ class StopOnSignal(Callback):
             name = signal.Signals(self._received).name
             saved = self.checkpoints.last
             raise Interrupted(
-                f"stopped by {name}; the run is saved in {saved}; resume it with resume={saved.parent.parent}",
+                f"stopped by {name}; the run is saved; resume it: {typed('train', f'resume={saved.parent.parent}')}",
                 self._received,
             )
 

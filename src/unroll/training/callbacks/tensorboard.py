@@ -1,31 +1,101 @@
-"""What TensorBoard shows of the training itself: means over stretches of steps, and the speed."""
+"""What TensorBoard shows of every run: its settings, means and speed. Also: how callbacks write to it."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import string
 import sys
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from unroll.config import Config, fields
+from unroll.progress import say
+from unroll.shown import shown
+from unroll.tasks.spec import TASKS
+
 MEBIBYTE = 2**20
+LONGEST = 80  # characters of a setting or a message
+
+# By these settings runs are usually compared.
+_ALWAYS = ("encoder.cell", "encoder.hidden_size", "optimizer.learning_rate", "data.batch_size", "seed")
+# These settings and groups do not change the result, or say what the data is; `task` is the name for that.
+_NEVER = {"kind", "run_dir", "resume", "threads", "checkpoint", "diagnostics", "data.path", "data.folder"}
+_NEVER |= {"data.workers", "data.hub", "data.gutenberg", "data.labels", "data.text_column", "data.label_column"}
+_NEVER |= {"data.source", "data.encoding", "data.truncate", "data.min_freq"}
+
+
+def hyperparameters(config: Config) -> dict[str, int | float | str]:
+    """Return the settings for TensorBoard's HPARAMS, by dotted name: first a few that runs are usually compared by,
+    then all that differ from the defaults of their kind of task. A number stays one; anything else is text."""
+    default, found = TASKS[config.kind].settings(), {}
+    known = list(fields.keys(type(config)))
+    for name in (*_ALWAYS, *known):
+        if name not in known or _NEVER & {name, name.partition(".")[0]}:
+            continue
+        value = attrgetter(name)(config)
+        if name not in _ALWAYS and (dataclasses.is_dataclass(value) or value == attrgetter(name)(default)):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            value = json.dumps(value, ensure_ascii=False)
+        found[name] = shown(value, LONGEST) if isinstance(value, str) else value
+    return found
+
+
+def board(trainer: Trainer) -> Any:
+    """Return TensorBoard's writer; None without TensorBoard, and in Lightning's sanity check before the training."""
+    logger = trainer.logger
+    return logger.experiment if isinstance(logger, TensorBoardLogger) and not trainer.sanity_checking else None
+
+
+@contextmanager
+def optional(what: str) -> Iterator[None]:
+    """Show an error as a warning in one line: a picture or a text that fails does not end the run.
+
+    Raises:
+        OSError: TensorBoard's files can't be written.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # libraries warn of tight layouts and of classes without examples
+            yield
+    except OSError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        say(f"warning: TensorBoard gets no {what}; {shown(reason, LONGEST)}")
+
+
+def escaped(text: str, longest: int | None = None) -> str:
+    """Return Markdown that shows a text unchanged, in a table's cell too. `unroll.shown` explains `longest`."""
+    signs = (f"&#{ord(sign)};" if sign in string.punctuation else sign for sign in shown(text, longest))
+    return "".join(signs).replace("  ", "&nbsp; ")
 
 
 class Throughput(Callback):
-    """Counts steps, tokens and the seconds of training, and logs what each stretch of steps was like.
+    """Counts tokens and the seconds of training, and logs scalars every `every_n_steps` batches:
 
-    Every `every_n_steps` batches: what the task's training step returns (`train/loss`, …: means over the stretch's
-    examples), `train/learning_rate`, `train/gradient_norm` (mean, before clipping), `train/clipped` (share of steps)
-    and `train/tokens_per_second` (padding not counted). The clock stands still in validation.
+    - `train/loss`, …: what the task's training step returns, means over the examples since the last log;
+    - `train/learning_rate`;
+    - `train/gradient_norm`: mean, before clipping;
+    - `train/clipped`: share of the steps whose gradient was clipped;
+    - `train/tokens_per_second`: without padding, and without the time of validations.
     """
 
     def __init__(self, every_n_steps: int) -> None:
         self.every_n_steps = every_n_steps
         self.tokens = 0
         self.seconds = 0.0
-        self.latest: dict[str, float] = {}  # the figures of the last stretch
+        self.latest: dict[str, float] = {}  # what was logged last
         self._started: float | None = None
         self._forget()
 
@@ -67,6 +137,10 @@ class Throughput(Callback):
         if self._batches == self.every_n_steps or trainer.is_last_batch:
             self._log(trainer)
 
+    def now(self) -> float:
+        """Return the seconds of training up to now."""
+        return self.seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
+
     def _log(self, trainer: Trainer) -> None:
         self._stop()
         self._start()
@@ -99,7 +173,7 @@ class Throughput(Callback):
         }
 
     def describe(self, trainer: Trainer) -> dict[str, Any]:
-        """Return what `summary.json` says of the training."""
+        """Return what `summary.json` holds under `train`."""
         return {
             "steps": trainer.global_step,
             "epochs": trainer.current_epoch,
@@ -117,7 +191,7 @@ def _weighted(means: list[tuple[Tensor, int]]) -> float:
 
 
 def peak_memory() -> int:
-    """Return the most memory, in bytes, that this process has held; 0 where the system does not tell."""
+    """Return the largest memory of this process so far, in bytes; 0 where the system does not tell."""
     if sys.platform == "win32":
         return 0
     import resource  # which only Unix has

@@ -1,4 +1,4 @@
-"""An average of the weights, to evaluate and keep."""
+"""An average of the weights, for evaluation and for `best.ckpt`."""
 
 from __future__ import annotations
 

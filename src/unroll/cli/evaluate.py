@@ -1,0 +1,36 @@
+"""`unroll evaluate`: figures of a trained model on data, as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from unroll import runtime
+from unroll.cli.screen import on_stderr, parser
+
+
+def main(arguments: list[str]) -> None:
+    """Print the figures."""
+    options = parser(
+        "evaluate",
+        "Print a model's figures on data as JSON.",
+        ("best.ckpt", "best.ckpt --data reviews.csv", "novel.ckpt --split val --dynamic"),
+    )
+    options.add_argument("checkpoint", type=Path, metavar="CKPT", help="a best.ckpt or last.ckpt")
+    options.add_argument(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="a table of texts and labels, or a folder with test.*; for a language model any text "
+        "(default: the corpus that the model was trained on)",
+    )
+    options.add_argument("--split", choices=("val", "test"), default="test", help="part of the corpus (default: test)")
+    options.add_argument("--dynamic", action="store_true", help="let a language model learn from the text as it reads")
+    given: argparse.Namespace = options.parse_args(arguments)
+    with on_stderr():
+        runtime.configure()
+        from unroll.inference.evaluate import evaluate
+
+        figures = evaluate(given.checkpoint, given.data, given.split, given.dynamic)
+    print(json.dumps(figures, indent=2))

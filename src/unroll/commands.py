@@ -1,0 +1,38 @@
+"""The commands, and how one is typed in the shell that the user has."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+COMMANDS = {
+    "train": "train a model, or resume a run",
+    "evaluate": "print a model's figures on data",
+    "predict": "label texts with a classifier",
+    "generate": "write text with a language model",
+    "diagnose": "look inside the recurrence",
+}
+
+
+def typed(command: str, *arguments: object) -> str:
+    """Return a command line that works when it is pasted: quoted, with the program or the interpreter that is there.
+
+    >>> typed("predict", "my run/best.ckpt").endswith("predict 'my run/best.ckpt'")
+    True
+    """
+    return f"{_program()} {shlex.join([command, *map(str, arguments)])}"
+
+
+def _program() -> str:
+    own = Path(sys.executable).parent / "unroll"
+    found = shutil.which("unroll")
+    if found is not None and own.exists() and os.path.samefile(found, own):
+        return "unroll"
+    python = shutil.which("python")
+    if python is not None and os.path.samefile(python, sys.executable) and Path(python).parent == own.parent:
+        return "python -m unroll"
+    beside = os.path.relpath(sys.executable)
+    return f"{shlex.quote(min(sys.executable, beside, key=len))} -m unroll"
