@@ -16,7 +16,7 @@ from unroll.shown import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Display:
         """Show a line, above the bars."""
         self.console.print(shown(line), highlight=False, markup=False, soft_wrap=True)
 
-    def add(self, description: str, total: float | None) -> int:
+    def add(self, description: str, total: float | None) -> TaskID:
         """Add a bar, and return its number."""
         if self._bars is None:
             from rich.progress import BarColumn, Progress, TextColumn
@@ -56,17 +56,17 @@ class Display:
                 redirect_stderr=sys.stderr.isatty(),
             )
             self._bars.start()
-        return int(self._bars.add_task(description, total=total, note=""))
+        return self._bars.add_task(description, total=total, note="")
 
-    def update(self, number: int, **fields: Any) -> None:
+    def update(self, number: TaskID, **fields: Any) -> None:
         """Change a bar."""
         if self._bars is not None:
-            self._bars.update(number, refresh=True, **fields)  # type: ignore[arg-type]
+            self._bars.update(number, refresh=True, **fields)
 
-    def remove(self, number: int) -> None:
+    def remove(self, number: TaskID) -> None:
         """Take a bar away; the last one takes the terminal's bottom lines with it."""
         if self._bars is not None:
-            self._bars.remove_task(number)  # type: ignore[arg-type]
+            self._bars.remove_task(number)
             if not self._bars.tasks:
                 self._bars.stop()
                 self._bars = None
@@ -79,7 +79,7 @@ class Task:
         self._display, self.description, self.total, self.unit = display, description, total, unit
         self._began = self._shown_at = time.perf_counter()
         self._first: float | None = None  # what was done when it began: a run may be resumed
-        self._bar = None
+        self._bar: TaskID | None = None
         if display is not None and display.console.is_terminal:
             self._bar = display.add(shown(description), total)
 

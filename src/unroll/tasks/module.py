@@ -68,7 +68,7 @@ class TaskModule(LightningModule):
 
     def evaluate(self, batch: Any, split: str) -> Any:
         """Update `self.metrics[split]` with a batch. Callbacks get what this returns."""
-        raise NotImplementedError
+        raise NotImplementedError  # not abstract: a task may define both steps itself instead
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
         return self._evaluate(batch, "val")
