@@ -122,6 +122,10 @@ class Windows(Dataset[Batch]):
 class Weather(TaskData):
     """The csv in three stretches: 80 % of the days to train on, then 10 % to validate on, then 10 % to test on."""
 
+    train: Windows
+    val: Windows
+    test: Windows
+
     def __init__(self, config: WeatherConfig) -> None:
         super().__init__()
         self.config, self.seed = config.data, config.seed
@@ -133,10 +137,6 @@ class Weather(TaskData):
         self.fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()
         parts = np.split(table, [len(table) * 8 // 10, len(table) * 9 // 10])
         self.train, self.val, self.test = (Windows(part, self.config.window) for part in parts)
-
-    def describe(self) -> dict[str, Any]:
-        sizes = {"train": len(self.train), "val": len(self.val), "test": len(self.test)}
-        return {"source": self.source, "origin": self.origin, "fingerprint": self.fingerprint, **sizes}
 
     def report(self) -> list[str]:
         return [f"days to predict: {len(self.train):,} train, {len(self.val):,} val, {len(self.test):,} test"]
@@ -189,11 +189,8 @@ class Forecasting(TaskModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return {"loss": F.mse_loss(self.model(batch.days), batch.target)}
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.log("val/loss", F.mse_loss(self.model(batch.days), batch.target), batch_size=batch.num_examples)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.log("test/loss", F.mse_loss(self.model(batch.days), batch.target), batch_size=batch.num_examples)
+    def evaluate(self, batch: Batch, split: str) -> None:
+        self.log(f"{split}/loss", F.mse_loss(self.model(batch.days), batch.target), batch_size=batch.num_examples)
 
 
 class LoadedForecaster:

@@ -18,6 +18,7 @@ from tests.conftest import write_reviews
 from tests.faults.interrupts import interrupts
 from tests.scripts import ROOT, Shell
 from unroll.cli import main, run
+from unroll.cli.sweep import Job, Sweep
 from unroll.commands import COMMANDS, typed
 from unroll.errors import ConfigError, UserError, memory_error
 from unroll.progress import display
@@ -197,6 +198,14 @@ def test_jobs_that_fail_do_not_stop_the_others_and_a_table_tells_of_all(shell: S
     assert [name.split("_", 2)[2] for name in folders] == ["03_encoder.dropout=0,seed=1", "04_encoder.dropout=0,seed=2"]
     for row in rows[2:]:
         assert (Path(row[-1]) / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_a_sweep_that_a_signal_stops_after_a_failed_job_has_the_code_of_the_signal() -> None:
+    sweep = Sweep(["seed=1,2"])
+    sweep.jobs = [Job("seed=1", "a", 2), Job("seed=2", "b", 143)]
+    with pytest.raises(SystemExit) as ended:
+        sweep.finish()
+    assert ended.value.code == 143
 
 
 def test_a_sweep_with_a_folder_of_its_own(shell: Shell) -> None:

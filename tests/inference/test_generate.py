@@ -200,6 +200,7 @@ def test_only_single_characters_are_written() -> None:
         ({"temperature": math.nan}, "not nan"),
         ({"seed": -1}, "seed must be at least 0, not -1"),
         ({"samples": 0}, "samples must be at least 1, not 0"),
+        ({"samples": 10**9}, "samples must be at most 100,000, not 1000000000"),
         ({"prompt": ["a", "b"], "samples": 2}, "samples are of one prompt"),
     ],
 )

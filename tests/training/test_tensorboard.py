@@ -54,6 +54,7 @@ def test_settings_that_differ_are_there_and_numbers_are_numbers() -> None:
         "seed": 3,
         "data.batch_size": "null",
         "task": "mine",
+        "data.min_freq": 5,
         "data.limit": 100,
         "data.max_tokens": 4000,
         "encoder.bidirectional": "false",

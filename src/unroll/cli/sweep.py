@@ -79,11 +79,13 @@ class Sweep:
         return Path(given) / numbered if given else Path("runs", str(values.task), f"{self._began}_{numbered}")
 
     def finish(self) -> None:
-        """Print a table of the jobs, and end the program with the code of the first that failed."""
+        """Print a table of the jobs, and end the program: with the code of the signal that stopped it, or of the first
+        job that failed."""
         for line in table(self.jobs):
             progress.say(line)
-        if code := next((job.code for job in self.jobs if job.code), 0):
-            sys.exit(code)
+        codes = [job.code for job in self.jobs if job.code]
+        if codes:
+            sys.exit(codes[-1] if codes[-1] in _STOPPED else codes[0])
 
 
 def table(jobs: Sequence[Job]) -> list[str]:

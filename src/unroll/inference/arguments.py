@@ -30,12 +30,12 @@ def _checked(texts: Iterable[Any], name: str) -> Iterator[str]:
         yield text
 
 
-def whole(value: Any, name: str, least: int) -> int:
+def whole(value: Any, name: str, least: int, most: int | None = None) -> int:
     """Return a whole number.
 
     Raises:
         TypeError: it is something else; True and 3.0 are.
-        ValueError: it is less than `least`.
+        ValueError: it is less than `least` or more than `most`.
     """
     try:
         number = operator.index(value)
@@ -45,6 +45,8 @@ def whole(value: Any, name: str, least: int) -> int:
         raise TypeError(f"{name} must be a whole number, not {_what(value)}")
     if number < least:
         raise ValueError(f"{name} must be at least {least}, not {brief(number)}")
+    if most is not None and number > most:
+        raise ValueError(f"{name} must be at most {most:,}, not {brief(number)}")
     return number
 
 

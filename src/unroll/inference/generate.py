@@ -25,6 +25,8 @@ from unroll.progress import track
 from unroll.text import characters
 from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
 
+MOST_SAMPLES = 100_000  # in one call; each holds its own state
+
 
 class LoadedLanguageModel:
     """A trained language model: `generate` returns whole texts, `stream` yields them step by step.
@@ -119,7 +121,7 @@ class LoadedLanguageModel:
             top_k: choose among this many of the likeliest characters.
             top_p: choose among the likeliest characters that have this probability together.
             seed: of the random numbers.
-            samples: texts of the one prompt.
+            samples: texts of the one prompt, at most `MOST_SAMPLES`. Another seed gives more of them.
 
         Raises:
             DataError: the model does not know a character of a prompt.
@@ -191,7 +193,7 @@ class LoadedLanguageModel:
 def _as_list(prompt: str | Sequence[str], samples: int | None) -> list[str]:
     """Return each text's prompt."""
     if isinstance(prompt, str):
-        return [prompt] * (1 if samples is None else whole(samples, "samples", 1))
+        return [prompt] * (1 if samples is None else whole(samples, "samples", 1, MOST_SAMPLES))
     if samples is not None:
         raise ValueError("samples are of one prompt; leave samples out, or repeat each prompt in the list")
     return list(texts_of(prompt, "prompt"))

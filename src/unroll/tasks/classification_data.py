@@ -117,13 +117,7 @@ class ClassificationData(TaskData):
         )
 
     def describe(self) -> dict[str, Any]:
-        return {
-            "source": self.source,
-            "origin": self.origin,
-            "fingerprint": self.fingerprint,
-            "train": len(self.train),
-            "val": len(self.val),
-            "test": len(self.test),
+        return super().describe() | {
             "test_split": "held out of train" if self.test_is_held_out else "the corpus's own",
             "classes": dict(zip(self.labels, self.class_counts.tolist(), strict=True)),
             "vocabulary": len(self.vocabulary),

@@ -86,13 +86,7 @@ class LanguageModelingData(TaskData):
         self._is_set_up = True
 
     def describe(self) -> dict[str, Any]:
-        return {
-            "source": self.source,
-            "origin": self.origin,
-            "fingerprint": self.fingerprint,
-            "train": len(self.train),
-            "val": len(self.val),
-            "test": len(self.test),
+        return super().describe() | {
             "vocabulary": len(self.vocabulary),
             "unknown": self.unknown,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from importlib import metadata
 from typing import Any, ClassVar
@@ -25,7 +26,7 @@ from unroll.tasks.optimization import build_optimizer, build_schedule
 MOST_CURVES = 30  # of one metric: of ten classes precision, recall and F1
 
 
-class TaskModule(LightningModule):
+class TaskModule(LightningModule, ABC):
     """A model in training. A task defines `training_step` and `evaluate`.
 
     `training_step` returns the `loss` and other means over the batch, which are logged as train/…. A batch has the
@@ -66,9 +67,9 @@ class TaskModule(LightningModule):
         self.gradient: dict[str, Tensor] = {}  # of this step: its norm before clipping, and whether it was clipped
         self._outputs = Outputs(model)
 
+    @abstractmethod
     def evaluate(self, batch: Any, split: str) -> Any:
-        """Update `self.metrics[split]` with a batch. Callbacks get what this returns."""
-        raise NotImplementedError  # not abstract: a task may define both steps itself instead
+        """Update `self.metrics[split]` with a batch, or log its figures. Callbacks get what this returns."""
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
         return self._evaluate(batch, "val")

@@ -28,11 +28,8 @@ class NextValue(TaskModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return {"loss": F.mse_loss(self.model(batch.x).float(), batch.y)}
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.log("val/loss", F.mse_loss(self.model(batch.x).float(), batch.y), batch_size=len(batch.y))
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.log("test/loss", F.mse_loss(self.model(batch.x).float(), batch.y), batch_size=len(batch.y))
+    def evaluate(self, batch: Batch, split: str) -> None:
+        self.log(f"{split}/loss", F.mse_loss(self.model(batch.x).float(), batch.y), batch_size=len(batch.y))
 
 
 class LoadedNextValue:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -74,10 +74,6 @@ class Series(TaskData):
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
         parts = values.split([len(values) * 8 // 10, len(values) // 10, len(values) - len(values) * 9 // 10])
         self.train, self.val, self.test = (Windows(part, self.config.window) for part in parts)
-
-    def describe(self) -> dict[str, Any]:
-        sizes = {"train": len(self.train), "val": len(self.val), "test": len(self.test)}
-        return {"source": self.source, "origin": self.origin, "fingerprint": self.fingerprint, **sizes}
 
     def report(self) -> list[str]:
         return [f"windows: {len(self.train):,} train, {len(self.val):,} val, {len(self.test):,} test"]

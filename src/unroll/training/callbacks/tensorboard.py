@@ -31,7 +31,7 @@ _ALWAYS = ("encoder.cell", "encoder.hidden_size", "optimizer.learning_rate", "da
 # These settings and groups do not change the result, or say what the data is; `task` is the name for that.
 _NEVER = {"kind", "run_dir", "resume", "threads", "checkpoint", "diagnostics", "data.path", "data.folder"}
 _NEVER |= {"data.workers", "data.hub", "data.gutenberg", "data.labels", "data.text_column", "data.label_column"}
-_NEVER |= {"data.source", "data.encoding", "data.truncate", "data.min_freq"}
+_NEVER |= {"data.source", "data.encoding"}
 
 
 def hyperparameters(config: Config) -> dict[str, int | float | str]:
