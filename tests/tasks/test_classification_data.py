@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.settings import from_dict
+from unroll.compose import compose
 from unroll.corpora.labels import label_ids
 from unroll.corpora.splits import sample, split_off
 from unroll.errors import DataError
@@ -169,6 +170,47 @@ def test_split_off_and_sample_leave_nothing_out() -> None:
     assert sorted([*first, *second]) == list(range(8))
     assert Counter(labels[second].tolist()) == {0: 1, 1: 2}
     assert list(sample(first, labels, 100, np.random.default_rng(0))) == list(first)
+
+
+@pytest.mark.parametrize("block_size", [1, 7, 30, 1000])
+def test_blocks_are_stretches_of_a_class_that_are_held_out_whole(block_size: int) -> None:
+    labels = np.array([0, 1, 0, 0] * 100)  # classes of 300 and 100, which alternate in the file
+    first, second = split_off(
+        np.arange(400), labels, np.arange(400, dtype=np.uint64), 0.2, np.random.default_rng(3), block_size
+    )
+    assert sorted([*first, *second]) == list(range(400))
+    for label, wanted in ((0, 60), (1, 20)):
+        held_out = np.flatnonzero(np.isin(np.flatnonzero(labels == label), second))  # places within the class
+        assert len(held_out) == wanted
+        size = min(block_size, wanted)
+        blocks: dict[int, list[int]] = {}
+        for place in held_out.tolist():
+            blocks.setdefault(place // size, []).append(place % size)
+        assert all(places == list(range(len(places))) for places in blocks.values())
+        # Not whole are, at most, the class's last block, which is short, and the last that was drawn.
+        assert sum(len(places) < size for places in blocks.values()) <= 2
+
+
+def test_copies_of_a_text_follow_the_block_of_the_first() -> None:
+    hashes = np.arange(100, dtype=np.uint64)
+    hashes[[60, 90]] = hashes[5]
+    first, second = split_off(
+        np.arange(100), np.zeros(100, dtype=int), hashes, 0.2, np.random.default_rng(1), block_size=10
+    )
+    assert len({bool(np.isin(row, second)) for row in (5, 60, 90)}) == 1
+    assert len(first) + len(second) == 100
+
+
+def test_the_reviews_are_validated_on_stretches(tmp_path: Path) -> None:
+    rows = [(f"film {i // 20} number {i}", i % 2) for i in range(400)]
+    path = write(tmp_path / "all.csv", rows)
+    films = {}
+    for split in ("random", "blocks"):
+        data = load(path, split=split, block_size=40, val_fraction=0.2, test_fraction=0.2)
+        train, val = ({text.split()[1] for text in texts(data, part)} for part in ("train", "val"))
+        films[split] = len(train & val)
+    assert films["blocks"] <= 4 < films["random"]  # at the ends of two blocks of each class
+    assert compose(["task=imdb"]).data.split == "blocks"
 
 
 def report(path: Path, **settings: object) -> str:

@@ -27,6 +27,8 @@ class ClassificationDataConfig(DataConfig):
     limit: int | None = setting(None, 2)  # a stratified sample of so many training examples
     val_fraction: float = setting(0.1, 1e-6, 0.9)  # of the training examples
     test_fraction: float = setting(0.1, 1e-6, 0.9)  # of the training examples, where the corpus has no test split
+    split: str = setting("random", choices=("random", "blocks"))  # blocks: hold out stretches of rows, not single rows
+    block_size: int = setting(100, 1)  # rows of a class in a stretch, where data.split=blocks
     tokenizer: str = setting("basic_english", choices=("basic_english",))  # lower-case words and punctuation
     max_length: int | None = setting(400, 1)  # tokens; longer documents are truncated, and their number reported
     truncate: str = setting("end", choices=("start", "end"))  # the part of a longer document that is cut off

@@ -18,20 +18,35 @@ def split_off(
     hashes: npt.NDArray[np.uint64],
     fraction: float,
     random: np.random.Generator,
+    block_size: int = 1,
 ) -> tuple[Rows, Rows]:
     """Split `rows` in two, the second with about `fraction` of each class; equal texts stay together.
 
-    Returns the two parts, each in ascending order.
+    Args:
+        rows: in ascending order.
+        labels: of all rows, as are `hashes`, which are equal for equal texts.
+        fraction: of each class.
+        random: draws the second part.
+        block_size: texts of a class that follow each other in the file and are drawn together. A block is never larger
+            than the part to draw.
+
+    Returns:
+        The two parts, each in ascending order.
     """
     order = random.permutation(rows)
     # Each text counts by its first copy; the others follow it.
     _, first, group = np.unique(hashes[order], return_index=True, return_inverse=True)
+    _, place = np.unique(hashes[rows], return_index=True)  # in the file
     chosen = np.zeros(len(first), dtype=bool)
     group_labels = labels[order[first]]
     by_draw = np.argsort(first)  # groups in the order drawn
     for label in np.unique(group_labels):
         groups = by_draw[group_labels[by_draw] == label]
-        chosen[groups[: max(1, round(len(groups) * fraction))]] = True
+        wanted = max(1, round(len(groups) * fraction))
+        number = np.argsort(np.argsort(place[groups]))  # 0 for the class's first text in the file
+        block = number // min(block_size, wanted)
+        _, drawn = np.unique(block, return_index=True)  # a block is drawn when the first of its texts is
+        chosen[groups[np.lexsort((number, drawn[block]))[:wanted]]] = True
     second = chosen[group]
     return np.sort(order[~second]), np.sort(order[second])
 

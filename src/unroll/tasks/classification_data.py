@@ -87,10 +87,11 @@ class ClassificationData(TaskData):
         self.fingerprint = train.fingerprint
         self.labels, labels = number_labels(train.labels, corpus.label_names, train_file)
         random = np.random.default_rng(self.seed)
+        block_size = config.block_size if config.split == "blocks" else 1
         rows = np.arange(len(train))
         if test is None:
-            rows, test_rows = split_off(rows, labels, train.text_hashes, config.test_fraction, random)
-        train_rows, val_rows = split_off(rows, labels, train.text_hashes, config.val_fraction, random)
+            rows, test_rows = split_off(rows, labels, train.text_hashes, config.test_fraction, random, block_size)
+        train_rows, val_rows = split_off(rows, labels, train.text_hashes, config.val_fraction, random, block_size)
         if config.limit is not None:
             train_rows = sample(train_rows, labels, config.limit, random)
         check_splits(train_rows, val_rows, labels, self.labels, train_file)
