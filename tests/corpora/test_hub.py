@@ -41,6 +41,24 @@ def test_a_set_in_shards_is_fetched_once(tmp_path: Path, hub: Hub) -> None:
     assert {token for _, token in hub.requests} == {None}
 
 
+def test_unlabelled_texts_are_fetched_where_they_are_asked_for(tmp_path: Path, hub: Hub) -> None:
+    name = f"me/reviews@{hub.commit('me/reviews')}"
+    assert get(tmp_path, name).unlabelled is None
+    corpus = get(tmp_path, name, unlabelled=True)
+    assert corpus.unlabelled is not None
+    assert list(read_rows(corpus.unlabelled)) == [Row("no label", -1)]
+    assert list(read_rows(corpus.train)) == TRAIN
+    assert corpus.notes == ()
+    requests = len(hub.requests)
+    assert get(tmp_path, name, unlabelled=True) == corpus
+    assert get(tmp_path, name).unlabelled is None
+    assert len(hub.requests) == requests, "once"
+    with pytest.raises(
+        DataError, match=r"data\.hub=me/plain: the set has no split unlabelled or unsupervised; put train"
+    ):
+        get(tmp_path, "me/plain", unlabelled=True)
+
+
 def test_a_set_without_card_or_class_names(tmp_path: Path, hub: Hub) -> None:
     corpus = get(tmp_path, "me/plain", text_column="review", label_column="stars")
     assert list(read_rows(corpus.train)) == [Row("a", 1), Row("b", 2)]

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from unroll.corpora import tables
-from unroll.corpora.files import Row, TextFile, is_unlabelled, read_rows, read_texts
+from unroll.corpora.files import UNLABELLED, Row, TextFile, is_unlabelled, read_rows, read_texts
 from unroll.errors import ConfigError, DataError
 
 ROWS = [Row('a, b; c\td|e "quoted"', "good"), Row("naïve\nno é", "bad"), Row("", "good")]
@@ -244,6 +244,7 @@ def test_the_fingerprint_follows_from_all_that_is_read(tmp_path: Path) -> None:
         yield TextFile((path,), label_column="text")
         yield TextFile((path,), encoding="latin-1")
         yield TextFile((path,), where=("text", "a"))
+        yield TextFile((path,), has_labels=False)
         yield TextFile((path, other))
         yield TextFile((other, path))
         yield TextFile((other,))
@@ -258,3 +259,25 @@ def test_the_fingerprint_follows_from_all_that_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("label", "expected"), [("-1", True), (" -1", True), ("0", False), ("neg", False)])
 def test_a_split_without_labels_is_known_by_its_first_row(tmp_path: Path, label: str, expected: bool) -> None:
     assert is_unlabelled(TextFile((written(tmp_path / "t.csv", f"text,label\na,{label}\n"),))) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "text\na\n"),
+        ("t.csv", "id,text,label\n1,a,-1\n"),
+        ("t.jsonl", '{"text": "a"}\n'),
+        ("t.jsonl.gz", '{"text": "a", "label": null}\n'),
+    ],
+)
+def test_texts_without_labels(tmp_path: Path, name: str, content: str) -> None:
+    path = written(tmp_path / name, content)
+    assert rows_of(path, has_labels=False) == [Row("a", UNLABELLED)]
+    remedy = "no column 'review' among "
+    assert remedy in complaint(path, has_labels=False, text_column="review", label_column="gone")
+    assert "label_column" not in complaint(path, has_labels=False, text_column="review", label_column="gone")
+
+
+def test_some_texts_without_labels(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.csv", "text,source\na,here\nb,there\n")
+    assert rows_of(path, has_labels=False, where=("source", "there")) == [Row("b", UNLABELLED)]

@@ -76,6 +76,35 @@ def test_two_tables_of_one_split(tmp_path: Path) -> None:
     assert "both train.csv and train.csv.gz; keep one" in complaint("auto", tmp_path, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["unlabelled.parquet", "unlabeled.csv.gz", "unsupervised.jsonl"])
+def test_unlabelled_texts_are_found_where_they_are_asked_for(tmp_path: Path, name: str) -> None:
+    place(tmp_path / "train.csv")
+    path = place(tmp_path / name)
+    options: Any = {"text_column": "review", "encoding": "latin-1"}
+    assert find_corpus("auto", tmp_path, tmp_path, **options).unlabelled is None
+    for folder in (tmp_path, None):
+        found = find_corpus("local", folder, tmp_path, unlabelled=True, **options)
+        assert found.unlabelled == TextFile((path,), has_labels=False, **options)
+        assert found.train == TextFile((tmp_path / "train.csv",), **options)
+
+
+def test_unlabelled_texts_that_are_not_there(tmp_path: Path, offline: list[str]) -> None:
+    remedy = "; put train.* and unlabelled.* (.parquet, .csv, .jsonl) into a folder and write data.path=FOLDER"
+    train = place(tmp_path / "train.csv")
+    for path in (tmp_path, train):
+        message = complaint("auto", path, tmp_path, unlabelled=True)
+        assert message == f"{path}: no unlabelled.* table there{remedy}"
+    message = complaint("embedded", None, tmp_path, unlabelled=True)
+    assert message == f"data.source=embedded: the package holds no unlabelled texts{remedy}"
+    message = complaint("auto", None, tmp_path / "data", hub=IMDB, unlabelled=True)
+    assert message.startswith("stanfordnlp/imdb can't be fetched from the hub (")
+    assert "embedded" not in message
+    place(tmp_path / "unlabelled.csv")
+    place(tmp_path / "unsupervised.csv")
+    message = complaint("auto", tmp_path, tmp_path, unlabelled=True)
+    assert message == f"{tmp_path}: holds both unlabelled.csv and unsupervised.csv; keep one of them"
+
+
 # The names of classes.
 
 

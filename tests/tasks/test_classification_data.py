@@ -280,3 +280,53 @@ def test_data_is_read_once_and_prepared_apart(tmp_path: Path, monkeypatch: pytes
     data.setup()
     assert data.train is train
     assert len(train) + len(data.val) + len(data.test) == 100
+
+
+def unlabelled(path: Path, **settings: object) -> ClassificationData:
+    places = {"path": str(path), "folder": str(path / "cache")}
+    data = ClassificationData(from_dict({"data": places | settings}), unlabelled=True)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+@pytest.mark.parametrize("with_test", [True, False])
+def test_unlabelled_texts_are_those_that_no_split_is_judged_by(tmp_path: Path, with_test: bool) -> None:
+    write(tmp_path / "train.csv", numbered(100))
+    if with_test:
+        write(tmp_path / "test.csv", [("word5 new", 1), ("other new", 0)])
+    before = load(tmp_path)
+    judged = {f"word{start}" for start in before.val.starts}
+    judged |= {"word5 new", "other new"} if with_test else {f"word{start}" for start in before.test.starts}
+    offered = [f"word{i}" for i in range(100)] + ["word5 new", "other new", "word5 unheard of", ""]
+    (tmp_path / "unlabelled.csv").write_text("text\n" + "".join(f'"{text}"\n' for text in offered))
+    assert before.unlabelled is None
+    data = unlabelled(tmp_path, max_length=2)
+    assert data.unlabelled is not None
+    for split in ("train", "val", "test"):
+        assert texts(data, split) == texts(before, split)
+    assert data.vocabulary == before.vocabulary, "the words are those of the training split"
+    known = set(data.vocabulary.tokens)
+    kept = [text for text in offered if text not in judged]
+    expected = [" ".join(word if word in known else "<unk>" for word in text.split()[:2]) or "<unk>" for text in kept]
+    assert texts(data, "unlabelled") == expected
+    assert set(data.unlabelled.labels) == {-1}
+    left_out = len(offered) - len(kept)
+    assert data.report()[1] == (
+        f"without labels: {len(kept)}; {left_out} copies of validation or test texts are left out"
+    )
+    assert data.describe()["unlabelled"] == len(kept)
+    assert "unlabelled" not in before.describe()
+    (tmp_path / "unlabelled.csv").write_text("text\nanother\n")
+    other = unlabelled(tmp_path, max_length=2)
+    assert len({before.fingerprint, data.fingerprint, other.fingerprint}) == 3
+
+
+def test_unlabelled_texts_that_are_all_held_out(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", numbered(100))
+    write(tmp_path / "test.csv", [("new", 1), ("newer", 0)])
+    (tmp_path / "unlabelled.jsonl").write_text('{"text": "new"}\n')
+    with pytest.raises(
+        DataError, match=r"unlabelled\.jsonl: every text is in the validation or test split as well; add"
+    ):
+        unlabelled(tmp_path)

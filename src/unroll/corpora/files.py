@@ -14,6 +14,7 @@ from unroll.corpora.tables import codec, read_lines, read_table, reading, table_
 from unroll.errors import DataError
 
 LONGEST_LABEL = 1000  # characters
+UNLABELLED = -1  # the label of a text without one
 _INTEGER = re.compile(r"-?[0-9]{1,18}")  # what fits 64 bits; longer digits are a name
 
 # Names that such columns often have, for the remedy where the wanted one is missing.
@@ -26,7 +27,7 @@ _LABELS = ("label", "labels", "sentiment", "class", "category", "target", "ratin
 
 
 class Row(NamedTuple):
-    """One labelled example; the label is a class index or a class name."""
+    """One example; the label is a class index, a class name or `UNLABELLED`."""
 
     text: str
     label: int | str
@@ -34,7 +35,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class TextFile:
-    """A labelled table: one file of a kind in `tables.READERS`, or the shards of one, in their order."""
+    """A table of texts: one file of a kind in `tables.READERS`, or the shards of one, in their order."""
 
     paths: tuple[Path, ...]
     text_column: str = "text"
@@ -45,6 +46,8 @@ class TextFile:
     """Keep only the rows whose column `where[0]` equals `where[1]`."""
     max_characters: int = MAX_CHARACTERS
     """Of one text."""
+    has_labels: bool = True
+    """False: the column of labels is not read, and need not be there."""
 
     def __str__(self) -> str:
         more = len(self.paths) - 1
@@ -67,30 +70,37 @@ class TextFile:
             digest.update(repr(options).encode())
         if self.where is not None:
             digest.update(repr(self.where).encode())
+        if not self.has_labels:
+            digest.update(b"without labels")
         return digest.hexdigest()
 
 
 def read_rows(file: TextFile) -> Iterator[Row]:
-    """Yield the labelled rows of `file` in order and in constant memory. Texts come unchanged, blank ones too.
+    """Yield the rows of `file` in order and in constant memory. Texts come unchanged, blank ones too.
 
     In csv, a label of digits is an integer, true and false are booleans in any case, and any other label is a name.
-    Spaces around them do not count. Booleans become the names "false" and "true".
+    Spaces around them do not count. Booleans become the names "false" and "true". Without labels, every row is
+    `UNLABELLED`.
 
     Raises DataError, on iteration, with file, row (from 1, without the header) and remedy: for a file that is missing,
     empty, damaged, malformed or of another encoding, a missing column, a text or label that is null, too long or of a
     wrong type, a blank or negative label, and where no row is left.
     """
-    columns = (file.text_column, file.label_column, *(file.where or ())[:1])
+    columns = (file.text_column, *([file.label_column] if file.has_labels else []), *(file.where or ())[:1])
     kept = 0
     for path in file.paths:
         from_csv = table_suffix(path).startswith((".csv", ".tsv"))
         rows = read_table(path, columns, file.encoding, partial(_settings, file), file.max_characters)
-        for number, (text, label, *group) in enumerate(rows, 1):
-            if file.where is not None and str(group[0]) != file.where[1]:
+        for number, (text, *others) in enumerate(rows, 1):
+            if file.where is not None and str(others[-1]) != file.where[1]:
                 continue
             kept += 1
             place = f"{path}: row {number}"
-            yield Row(_text(text, place, file.max_characters), _label(_csv_label(label) if from_csv else label, place))
+            text = _text(text, place, file.max_characters)
+            if not file.has_labels:
+                yield Row(text, UNLABELLED)
+            else:
+                yield Row(text, _label(_csv_label(others[0]) if from_csv else others[0], place))
     if not kept:
         rows_ = "rows" if file.where is None else f"rows whose {file.where[0]!r} is {file.where[1]!r}"
         raise DataError(f"{file}: no {rows_}; add at least one")
@@ -131,7 +141,7 @@ def _settings(file: TextFile, names: Sequence[str]) -> str:
         for setting, column, usual in (
             ("data.text_column", file.text_column, _TEXTS),
             ("data.label_column", file.label_column, _LABELS),
-        )
+        )[: 2 if file.has_labels else 1]
         if names.count(column) != 1
     ]
     return f"write {' '.join(missing)}" if missing else "rename the columns"

@@ -24,6 +24,7 @@ T = TypeVar("T")
 HUB_PATIENCE = 3.0  # seconds that the hub may take to answer
 HUB_LONGEST = 120.0  # seconds to find out which files there are, and again to fetch them, and beside that
 HUB_SLOWEST = 2**20  # bytes a second
+UNLABELLED_SPLITS = ("unlabelled", "unlabeled", "unsupervised")  # what sets call their split without labels
 HUB_LARGEST_FILE, HUB_LARGEST = 2**30, 2**32  # bytes of one file, and of all
 
 _NAME = re.compile(r"(\w[\w.-]*/\w[\w.-]*)(?:/(\w[\w.-]*))?(?:@(\w[\w./-]*))?", re.ASCII)
@@ -51,6 +52,8 @@ class HubSet:
     train: tuple[Path, ...]
     test: tuple[Path, ...]
     """Empty where the set has no such split."""
+    unlabelled: tuple[Path, ...]
+    """Likewise, and where it was not asked for."""
     class_names: dict[str, list[str]]
     """By column, the names of classes 0, 1, … that the set's card gives."""
     notes: tuple[str, ...]
@@ -64,8 +67,9 @@ def parse_hub(hub: str) -> HubName:
     return HubName(*match.groups())
 
 
-def fetch(name: HubName, root: Path) -> HubSet:
+def fetch(name: HubName, root: Path, unlabelled: bool = False) -> HubSet:
     """Return the files of the splits `train` and `test`, from `root`/hub where that has them, else from the hub.
+    With `unlabelled` those of the split without labels, one of `UNLABELLED_SPLITS`, too.
 
     A set whose revision is a commit is pinned: once fetched, it needs no network. For any other revision, the hub is
     asked for the commit first. Each file's size and SHA-256 must be those that the hub states.
@@ -74,11 +78,11 @@ def fetch(name: HubName, root: Path) -> HubSet:
     can't be fetched; without a network, after HUB_PATIENCE seconds.
     """
     if name.revision is not None and _COMMIT.fullmatch(name.revision):
-        found = _kept(name, name.folder(root, name.revision))
+        found = _kept(name, name.folder(root, name.revision), unlabelled)
         if found is not None:
             return found
     try:
-        return _fetch(name, root)
+        return _fetch(name, root, unlabelled)
     except ConfigError:
         raise
     except Exception as error:  # the library's, its HTTP client's, the resolver's, TLS's, the disk's: all the same
@@ -86,7 +90,7 @@ def fetch(name: HubName, root: Path) -> HubSet:
         raise DataError(message) from error
 
 
-def _fetch(name: HubName, root: Path) -> HubSet:
+def _fetch(name: HubName, root: Path, unlabelled: bool) -> HubSet:
     from huggingface_hub import HfApi
 
     api = HfApi(token=False)  # the data are public
@@ -98,7 +102,7 @@ def _fetch(name: HubName, root: Path) -> HubSet:
     if not _COMMIT.fullmatch(commit):
         raise DataError(f"its commit is {commit[:40]!r} there")
     folder = name.folder(root, commit)
-    found = _kept(name, folder)
+    found = _kept(name, folder, unlabelled)
     if found is not None:
         return found
     progress.say(f"fetching {name.repo} from the Hugging Face hub")
@@ -106,19 +110,23 @@ def _fetch(name: HubName, root: Path) -> HubSet:
     with TemporaryDirectory(dir=folder, prefix=".", ignore_cleanup_errors=True) as scratch:
         splits, class_names = within(HUB_LONGEST, lambda: _splits(name, commit, scratch))
         there = {file.rfilename: file for file in info.siblings or ()}  # and no other file is fetched
-        files = {split: [there.get(path) for path in splits.get(split, ())] for split in ("train", "test")}
-        every = [*files["train"], *files["test"]]
+        theirs = {"train": "train", "test": "test"}  # by our name of a split
+        if unlabelled:
+            theirs["unlabelled"] = next((split for split in UNLABELLED_SPLITS if split in splits), "unlabelled")
+        files = {split: [there.get(path) for path in splits.get(their, ())] for split, their in theirs.items()}
+        every = [file for split in files.values() for file in split]
         seconds = HUB_LONGEST + _check(list(splits), files) / HUB_SLOWEST
         within(seconds, lambda: _download(name, commit, every, scratch))
         kept = {
             split: [_keep(file, split, i, scratch, folder) for i, file in enumerate(files[split])] for split in files
         }
-    left = ", ".join(split for split in splits if split not in files)
-    notes = [f"only the splits train and test of {name.repo} are used, not {left}"] if left else []
+    left = ", ".join(split for split in splits if split not in theirs.values())
+    used = f"train, test and {theirs['unlabelled']}" if files.get("unlabelled") else "train and test"
+    notes = [f"only the splits {used} of {name.repo} are used, not {left}"] if left else []
     # Written last, so that it stands for whole files.
     record = {"commit": commit, "splits": kept, "class_names": class_names, "notes": notes}
     write_text(folder / "set.json", json.dumps(record, indent=1))
-    return _read(name, folder)
+    return _read(name, folder, unlabelled)
 
 
 def _download(name: HubName, commit: str, files: list[Any], scratch: str) -> None:
@@ -189,24 +197,24 @@ def _check(splits: list[str], wanted: dict[str, list[Any]]) -> int:
     return int(size)
 
 
-def _kept(name: HubName, folder: Path) -> HubSet | None:
+def _kept(name: HubName, folder: Path, unlabelled: bool) -> HubSet | None:
     """What was fetched into `folder` before, None where that is not whole."""
     try:
-        return _read(name, folder)
+        return _read(name, folder, unlabelled)
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
-def _read(name: HubName, folder: Path) -> HubSet:
+def _read(name: HubName, folder: Path, unlabelled: bool) -> HubSet:
     record = json.loads((folder / "set.json").read_text(encoding="utf-8"))
-    paths: dict[str, tuple[Path, ...]] = {}
-    for split in ("train", "test"):
+    paths: dict[str, tuple[Path, ...]] = {"unlabelled": ()}
+    for split in ("train", "test", "unlabelled")[: 3 if unlabelled else 2]:
         paths[split] = tuple(folder / file for file, _ in record["splits"][split])
         for path, (_, size) in zip(paths[split], record["splits"][split], strict=True):
             if path.stat().st_size != size:
                 raise ValueError(f"{path} has not {size} bytes")
     origin = f"{name.repo}{f'/{name.config}' if name.config else ''}@{record['commit'][:12]}"
-    return HubSet(origin, paths["train"], paths["test"], dict(record["class_names"]), tuple(record["notes"]))
+    return HubSet(origin, **paths, class_names=dict(record["class_names"]), notes=tuple(record["notes"]))
 
 
 def _remedy(name: HubName, root: Path) -> str:

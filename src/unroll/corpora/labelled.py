@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from unroll.config.classification import MAX_CHARACTERS
 from unroll.corpora.files import LONGEST_LABEL, TextFile, is_unlabelled
-from unroll.corpora.hub import HubName, fetch, parse_hub
+from unroll.corpora.hub import UNLABELLED_SPLITS, HubName, fetch, parse_hub
 from unroll.corpora.parquet import class_names
 from unroll.corpora.tables import READERS
 from unroll.errors import ConfigError, DataError
@@ -38,6 +38,8 @@ EMBEDDED = {
 }
 """By set of the hub, the package that holds a copy of its training split."""
 
+_ADD_UNLABELLED = "put train.* and unlabelled.* (.parquet, .csv, .jsonl) into a folder and write data.path=FOLDER"
+
 
 @dataclass(frozen=True)
 class LabelledCorpus:
@@ -54,6 +56,8 @@ class LabelledCorpus:
     """The names of classes 0, 1, … where labels are numbers, see `number_labels`; None: none are known."""
     notes: tuple[str, ...] = ()
     """What was not used, or is worth knowing, one line each."""
+    unlabelled: TextFile | None = None
+    """Texts of the same kind without labels; None: they were not asked for."""
 
 
 def find_corpus(
@@ -67,6 +71,7 @@ def find_corpus(
     encoding: str = "utf-8",
     labels: Sequence[str] | None = None,
     max_characters: int = MAX_CHARACTERS,
+    unlabelled: bool = False,
 ) -> LabelledCorpus:
     """Find the corpus that `source` asks for. Rows are read, and checked, by `read_rows` only.
 
@@ -75,8 +80,8 @@ def find_corpus(
 
     Args:
         source: "local", "hub", "embedded", or "auto", which takes the first of these that there is.
-        path: a table, or a folder with a table train.* and perhaps test.*. Without it, "local" looks into
-            `folder`/NAME, with the NAME in `hub`, and then into `folder` itself.
+        path: a table, or a folder with a table train.* and perhaps test.* and unlabelled.*. Without it, "local" looks
+            into `folder`/NAME, with the NAME in `hub`, and then into `folder` itself.
         folder: of all data; what is fetched is kept in `folder`/hub.
         hub: "OWNER/NAME[/CONFIG][@REVISION]", a labelled set of the hub.
         text_column: the name of that column, in files and sets of the hub.
@@ -84,10 +89,13 @@ def find_corpus(
         encoding: of csv and JSON Lines.
         labels: the names of classes 0, 1, ….
         max_characters: of one text; a longer one is an error.
+        unlabelled: find texts without labels as well: a table unlabelled.* beside train.*, or a split of the set. Other
+            names of either are unlabeled and unsupervised. Its labels, where it has any, are not read.
 
     Raises:
         ConfigError: for settings that go with no corpus.
-        DataError: there is no such corpus, or it can't be fetched. Without a network this takes a few seconds.
+        DataError: there is no such corpus, no unlabelled texts are beside it, or it can't be fetched. Without a network
+            this takes a few seconds.
     """
     name = None if hub is None else parse_hub(hub)
     table = partial(
@@ -98,15 +106,17 @@ def find_corpus(
         max_characters=max_characters,
     )
     if path is not None:
-        return _local(path, table, labels)
+        return _local(path, table, labels, unlabelled)
     if source in ("auto", "local"):
         folders = [folder] if name is None else [folder / name.repo.partition("/")[2], folder]
         for place in folders:
             if _table(place, "train") is not None:
-                return _local(place, table, labels)
+                return _local(place, table, labels, unlabelled)
         if source == "local":
             raise DataError(f"{folders[0]}: no train.* table there; put one there or write data.path=FILE")
     if source == "embedded":
+        if unlabelled:
+            raise DataError(f"data.source=embedded: the package holds no unlabelled texts; {_ADD_UNLABELLED}")
         return _embedded(name, labels)
     if name is None:
         if source == "hub":
@@ -114,46 +124,64 @@ def find_corpus(
         remedy = "write data.path=FILE, data.hub=OWNER/NAME or data.source=embedded (film reviews)"
         raise DataError(f"{folder}: no train.* table there, and no other data are named; {remedy}")
     try:
-        return _hub(name, folder, table, labels)
+        return _hub(name, folder, table, labels, unlabelled)
     except DataError as error:
-        if name.repo not in EMBEDDED:
+        if name.repo not in EMBEDDED or unlabelled:
             raise
         if source == "hub":
             raise DataError(f"{error}, or write data.source=embedded") from error
         return _embedded(name, labels, (str(error),))
 
 
-def _local(path: Path, table: partial[TextFile], labels: Sequence[str] | None) -> LabelledCorpus:
+def _local(path: Path, table: partial[TextFile], labels: Sequence[str] | None, unlabelled: bool) -> LabelledCorpus:
+    without = None
     if path.is_file():
         train, test = path, None
     elif path.is_dir():
         found, test = _table(path, "train"), _table(path, "test")
+        without = _table(path, *UNLABELLED_SPLITS) if unlabelled else None
         if found is None:
             raise DataError(f"{path}: no train.* table in this folder; put train.parquet (or .csv, .jsonl) there")
         train = found
     else:
         raise DataError(f"{path}: no such file or folder; check data.path")
+    if unlabelled and without is None:
+        raise DataError(f"{path}: no unlabelled.* table there; {_ADD_UNLABELLED}")
     file = table((train,))
     names, notes = _names(labels, class_names(train, file.label_column))
-    return LabelledCorpus("local", str(path), file, None if test is None else table((test,)), names, notes)
+    return LabelledCorpus(
+        source="local",
+        origin=str(path),
+        train=file,
+        test=None if test is None else table((test,)),
+        label_names=names,
+        notes=notes,
+        unlabelled=None if without is None else table((without,), has_labels=False),
+    )
 
 
-def _table(folder: Path, split: str) -> Path | None:
-    """The one table called `split` in `folder`, None if there is none."""
-    tables = [table for suffix in READERS if (table := folder / f"{split}{suffix}").is_file()]
+def _table(folder: Path, *splits: str) -> Path | None:
+    """The one table in `folder` called as one of `splits`, None if there is none."""
+    names = [f"{split}{suffix}" for split in splits for suffix in READERS]
+    tables = [table for name in names if (table := folder / name).is_file()]
     if len(tables) > 1:
         raise DataError(f"{folder}: holds both {tables[0].name} and {tables[1].name}; keep one of them")
     return tables[0] if tables else None
 
 
-def _hub(name: HubName, folder: Path, table: partial[TextFile], labels: Sequence[str] | None) -> LabelledCorpus:
-    found = fetch(name, folder)
+def _hub(
+    name: HubName, folder: Path, table: partial[TextFile], labels: Sequence[str] | None, unlabelled: bool
+) -> LabelledCorpus:
+    found = fetch(name, folder, unlabelled)
     train, test = table(found.train), table(found.test) if found.test else None
     own = found.class_names.get(train.label_column) or class_names(found.train[0], train.label_column)
     names, notes = _names(labels, own)
     if test is not None and is_unlabelled(test):
         test, notes = None, (*notes, f"the split test of {name.repo} has no labels; a test set is held out of train")
-    return LabelledCorpus("hub", found.origin, train, test, names, (*found.notes, *notes))
+    if unlabelled and not found.unlabelled:
+        raise DataError(f"data.hub={name.repo}: the set has no split unlabelled or unsupervised; {_ADD_UNLABELLED}")
+    without = table(found.unlabelled, has_labels=False) if unlabelled else None
+    return LabelledCorpus("hub", found.origin, train, test, names, (*found.notes, *notes), without)
 
 
 def _embedded(name: HubName | None, labels: Sequence[str] | None, notes: tuple[str, ...] = ()) -> LabelledCorpus:

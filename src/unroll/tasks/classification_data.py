@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +17,11 @@ from unroll import progress
 from unroll.batching.documents import Batch, BucketSampler, Documents
 from unroll.batching.loader import ResumableLoader
 from unroll.config import ClassificationConfig, ClassificationDataConfig
-from unroll.corpora.files import TextFile, read_rows
+from unroll.corpora.files import UNLABELLED, TextFile, read_rows
 from unroll.corpora.labelled import LabelledCorpus, find_corpus
 from unroll.corpora.labels import label_ids, lookalikes, number_labels
 from unroll.corpora.splits import check_splits, sample, split_off
+from unroll.errors import DataError
 from unroll.shown import shown
 from unroll.tasks.data import LAGS, STRETCHES, TaskData
 from unroll.text.tokenized import TokenizedCorpus, cache_name, cached, tokenize
@@ -52,11 +54,14 @@ class ClassificationData(TaskData):
     train: Documents
     val: Documents
     test: Documents
+    unlabelled: Documents | None  # texts without labels, copies of validation and test texts left out
     counts: Counts
 
-    def __init__(self, config: ClassificationConfig) -> None:
+    def __init__(self, config: ClassificationConfig, unlabelled: bool = False) -> None:
+        """Take the settings. With `unlabelled`, the corpus's texts without labels are read as well."""
         super().__init__()
         self.config, self.seed = config.data, config.seed
+        self._with_unlabelled = unlabelled
         self._is_set_up = False
 
     def prepare_data(self) -> None:
@@ -65,12 +70,12 @@ class ClassificationData(TaskData):
         Raises:
             DataError: the corpus can't be fetched or read; the message names file and remedy.
         """
-        for file in filter(None, (self._corpus.train, self._corpus.test)):
+        for file in filter(None, (self._corpus.train, self._corpus.test, self._corpus.unlabelled)):
             load_tokens(file, self.config)
 
     @cached_property
     def _corpus(self) -> LabelledCorpus:
-        return corpus_of(self.config)
+        return corpus_of(self.config, self._with_unlabelled)
 
     def setup(self, stage: str | None = None) -> None:
         """Split and encode the corpus.
@@ -105,7 +110,23 @@ class ClassificationData(TaskData):
             self.test = select(test, encode(test, self.vocabulary), np.arange(len(test)), test_labels, config)
         self.test_is_held_out = test is None
         self.counts = self._count(train, test)
+        self.unlabelled = None
+        if corpus.unlabelled is not None:
+            test_hashes = train.text_hashes[test_rows] if test is None else test.text_hashes
+            held_out = np.concatenate([train.text_hashes[val_rows], test_hashes])
+            self.unlabelled = self._without_labels(corpus.unlabelled, held_out)
         self._is_set_up = True
+
+    def _without_labels(self, file: TextFile, held_out: npt.NDArray[np.uint64]) -> Documents:
+        """The texts of a file without those whose hashes are `held_out`, in the words of the training split."""
+        corpus = load_tokens(file, self.config)
+        rows = np.flatnonzero(~np.isin(corpus.text_hashes, held_out))
+        if not len(rows):
+            raise DataError(f"{file}: every text is in the validation or test split as well; add other texts")
+        self.copies_left_out = len(corpus) - len(rows)
+        self.fingerprint = hashlib.sha256(f"{self.fingerprint} {corpus.fingerprint}".encode()).hexdigest()
+        labels = np.full(len(corpus), UNLABELLED, dtype=np.int64)
+        return select(corpus, encode(corpus, self.vocabulary), rows, labels, self.config)
 
     def _count(self, train: TokenizedCorpus, test: TokenizedCorpus | None) -> Counts:
         corpora = [train] if test is None else [train, test]
@@ -124,6 +145,7 @@ class ClassificationData(TaskData):
             "vocabulary": len(self.vocabulary),
             "unknown_tokens": round(self.unknown_share, 4),
             **asdict(self.counts),
+            **({} if self.unlabelled is None else {"unlabelled": len(self.unlabelled)}),
         }
 
     def about(self) -> dict[str, Any]:
@@ -169,9 +191,14 @@ class ClassificationData(TaskData):
             notes[
                 f"warning: the classes {one!r:.80} and {other!r:.80} look alike; if they are one, give them one name"
             ] = True
+        unlabelled = []
+        if self.unlabelled is not None:
+            left = f"; {self.copies_left_out:,} copies of validation or test texts are left out"
+            unlabelled = [f"without labels: {len(self.unlabelled):,}{left if self.copies_left_out else ''}"]
         return [
             f"documents: {len(self.train):,} train, {len(self.val):,} val, {len(self.test):,} test; "
             f"{len(self.vocabulary):,} words",
+            *unlabelled,
             f"classes: {largest}{more}",
             *(f"  {note}" for note, applies in notes.items() if applies),
         ]
@@ -203,8 +230,8 @@ def evaluation_loader(documents: Documents) -> DataLoader[Batch]:
     return ResumableLoader(documents, BucketSampler(documents.lengths, batch_size=EVALUATION_BATCH))
 
 
-def corpus_of(config: ClassificationDataConfig) -> LabelledCorpus:
-    """Return the corpus that the settings ask for, its files on this machine."""
+def corpus_of(config: ClassificationDataConfig, unlabelled: bool = False) -> LabelledCorpus:
+    """Return the corpus that the settings ask for, its files on this machine; see `find_corpus`."""
     return find_corpus(
         config.source,
         Path(config.path) if config.path else None,
@@ -215,6 +242,7 @@ def corpus_of(config: ClassificationDataConfig) -> LabelledCorpus:
         encoding=config.encoding,
         labels=config.labels,
         max_characters=config.max_characters,
+        unlabelled=unlabelled,
     )
 
 
