@@ -18,7 +18,7 @@ from unroll.config import ClassificationConfig
 from unroll.tasks.classification_data import ClassificationData, words
 from unroll.tasks.spec import load_data
 from unroll.text.tokenizers import get_tokenizer
-from unroll.training.run import resolve_precision
+from unroll.training.trainer import resolve_precision
 
 
 class TextbookClassifier(nn.Module):

@@ -17,7 +17,7 @@ from benchmarks.turns import now
 from unroll.config import LanguageModelingConfig
 from unroll.tasks.language_modeling_data import LanguageModelingData
 from unroll.tasks.spec import load_data
-from unroll.training.run import resolve_precision
+from unroll.training.trainer import resolve_precision
 
 SCALE = 1.0  # of the logits, in the textbook's sampler
 

@@ -20,7 +20,8 @@ from unroll.config import ClassificationConfig, LanguageModelingConfig
 from unroll.encoders.layout import round_up
 from unroll.encoders.parallel import Padding, over_rows
 from unroll.tasks.spec import load_data
-from unroll.training.run import quiet, resolve_precision
+from unroll.training.run import quiet
+from unroll.training.trainer import resolve_precision
 
 TEXTBOOK, PLAIN, OURS, CEILING = "the textbook's loop", "plain torch", "unroll", "ceiling: the kernels alone"
 PRODUCTS = {torch.float32: "a matrix product, float32", torch.bfloat16: "a matrix product, bf16"}

@@ -20,7 +20,8 @@ from unroll.errors import ConfigError, DataError, Interrupted, UserError
 from unroll.inference.evaluate import evaluate
 from unroll.tasks.classification import Classification
 from unroll.tasks.spec import from_dict, load_data
-from unroll.training.run import total_steps, train
+from unroll.training.run import train
+from unroll.training.trainer import total_steps
 
 pytestmark = pytest.mark.pictures
 

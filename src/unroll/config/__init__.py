@@ -2,6 +2,7 @@
 
 from unroll.config.classification import ClassificationConfig, ClassificationDataConfig, ClassifierConfig
 from unroll.config.language_modeling import LanguageModelConfig, LanguageModelingConfig, TbpttConfig, TextDataConfig
+from unroll.config.pretraining import PretrainingConfig, pretraining_of
 from unroll.config.settings import Config, DataConfig, EncoderConfig, OptimizerConfig, TrainerConfig, to_dict
 
 __all__ = [
@@ -14,8 +15,10 @@ __all__ = [
     "LanguageModelConfig",
     "LanguageModelingConfig",
     "OptimizerConfig",
+    "PretrainingConfig",
     "TbpttConfig",
     "TextDataConfig",
     "TrainerConfig",
+    "pretraining_of",
     "to_dict",
 ]

@@ -14,7 +14,7 @@ MAX_CHARACTERS, MAX_MEMORY_MIB = 4_000_000, 512  # IMDb's longest review has 13,
 @dataclass
 class ClassificationDataConfig(DataConfig):
     """Which labelled texts, how they are split, cut into tokens, and batched. `path` is a table, or a folder with
-    train.* and perhaps test.*."""
+    train.* and perhaps test.* and unlabelled.*."""
 
     source: str = setting("auto", choices=("auto", "local", "hub", "embedded"))  # auto: the first that can be had
     hub: str | None = None  # a data set of the Hugging Face hub: OWNER/NAME[/CONFIG][@REVISION]
@@ -24,6 +24,9 @@ class ClassificationDataConfig(DataConfig):
     encoding: str = "utf-8"  # of csv, tsv and jsonl
     max_characters: int = setting(MAX_CHARACTERS, 1, 10**9)  # of one text; a longer one is an error
     max_memory_mib: int = setting(MAX_MEMORY_MIB, 1)  # that a table's tokens may take; a larger table is an error
+    unlabelled: str = setting(
+        "none", choices=("none", "auto", "required")
+    )  # texts without labels; auto: if there are any
     limit: int | None = setting(None, 2)  # a stratified sample of so many training examples
     val_fraction: float = setting(0.1, 1e-6, 0.9)  # of the training examples
     test_fraction: float = setting(0.1, 1e-6, 0.9)  # of the training examples, where the corpus has no test split
@@ -67,6 +70,18 @@ class ClassifierConfig:
 
 
 @dataclass
+class PretrainingStageConfig:
+    """Pretraining before the training: the encoder's directions learn to predict the next word, see
+    `unroll.models.pretraining`."""
+
+    epochs: int = setting(0, 0)  # passes over the training texts and the unlabelled ones; 0: no pretraining
+    learning_rate: float = setting(2e-3, 1e-12, 1e3)  # the highest of a one-cycle schedule
+    dropout: float = setting(0.1, 0, BELOW_1)  # on the embeddings and on the outputs, one mask a document
+    sampled_words: int | None = setting(1024, 1)  # that a training step's softmax is over; null: the whole vocabulary
+    max_tokens: int = setting(4096, 1)  # tokens in a batch, padding counted
+
+
+@dataclass
 class DocumentWindowConfig:
     """Truncated backpropagation through time, within a document."""
 
@@ -80,10 +95,16 @@ class ClassificationConfig(Config):
     encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(bidirectional=True))
     data: ClassificationDataConfig = field(default_factory=ClassificationDataConfig)
     model: ClassifierConfig = field(default_factory=ClassifierConfig)
+    pretraining: PretrainingStageConfig = field(default_factory=PretrainingStageConfig)
     tbptt: DocumentWindowConfig = field(default_factory=DocumentWindowConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.pretraining.epochs and self.init_from is not None:
+            raise ConfigError(
+                "pretraining.epochs and init_from both give initial weights; write pretraining.epochs=0, or "
+                "init_from=null"
+            )
         if self.tbptt.window is not None and self.encoder.bidirectional:
             raise ConfigError(
                 "tbptt.window needs encoder.bidirectional=false: the backward direction starts at the end of the text, "

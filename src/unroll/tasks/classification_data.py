@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from torch.utils.data import DataLoader
 from unroll import progress
 from unroll.batching.documents import Batch, BucketSampler, Documents
 from unroll.batching.loader import ResumableLoader
-from unroll.config import ClassificationConfig, ClassificationDataConfig
+from unroll.config import ClassificationConfig, ClassificationDataConfig, PretrainingConfig
 from unroll.corpora.files import UNLABELLED, TextFile, read_rows
 from unroll.corpora.labelled import LabelledCorpus, find_corpus
 from unroll.corpora.labels import label_ids, lookalikes, number_labels
@@ -57,11 +59,9 @@ class ClassificationData(TaskData):
     unlabelled: Documents | None  # texts without labels, copies of validation and test texts left out
     counts: Counts
 
-    def __init__(self, config: ClassificationConfig, unlabelled: bool = False) -> None:
-        """Take the settings. With `unlabelled`, the corpus's texts without labels are read as well."""
+    def __init__(self, config: ClassificationConfig | PretrainingConfig) -> None:
         super().__init__()
         self.config, self.seed = config.data, config.seed
-        self._with_unlabelled = unlabelled
         self._is_set_up = False
 
     def prepare_data(self) -> None:
@@ -75,7 +75,7 @@ class ClassificationData(TaskData):
 
     @cached_property
     def _corpus(self) -> LabelledCorpus:
-        return corpus_of(self.config, self._with_unlabelled)
+        return corpus_of(self.config)
 
     def setup(self, stage: str | None = None) -> None:
         """Split and encode the corpus.
@@ -100,7 +100,12 @@ class ClassificationData(TaskData):
         if config.limit is not None:
             train_rows = sample(train_rows, labels, config.limit, random)
         check_splits(train_rows, val_rows, labels, self.labels, train_file)
-        self.vocabulary = build_vocabulary(train, train_rows, config)
+        counted = [(train, train_rows)]
+        if corpus.unlabelled is not None:
+            test_hashes = train.text_hashes[test_rows] if test is None else test.text_hashes
+            held_out = np.concatenate([train.text_hashes[val_rows], test_hashes])
+            counted.append(self._without_labels(corpus.unlabelled, held_out))
+        self.vocabulary = build_vocabulary(counted, config)
         ids = encode(train, self.vocabulary)
         self.train, self.val = (select(train, ids, part, labels, config) for part in (train_rows, val_rows))
         if corpus.test is None or test is None:
@@ -111,22 +116,20 @@ class ClassificationData(TaskData):
         self.test_is_held_out = test is None
         self.counts = self._count(train, test)
         self.unlabelled = None
-        if corpus.unlabelled is not None:
-            test_hashes = train.text_hashes[test_rows] if test is None else test.text_hashes
-            held_out = np.concatenate([train.text_hashes[val_rows], test_hashes])
-            self.unlabelled = self._without_labels(corpus.unlabelled, held_out)
+        for others, others_rows in counted[1:]:
+            none = np.full(len(others), UNLABELLED, dtype=np.int64)
+            self.unlabelled = select(others, encode(others, self.vocabulary), others_rows, none, config)
         self._is_set_up = True
 
-    def _without_labels(self, file: TextFile, held_out: npt.NDArray[np.uint64]) -> Documents:
-        """The texts of a file without those whose hashes are `held_out`, in the words of the training split."""
+    def _without_labels(self, file: TextFile, held_out: npt.NDArray[np.uint64]) -> tuple[TokenizedCorpus, Rows]:
+        """The texts of a file, and the rows of those whose hashes are not `held_out`."""
         corpus = load_tokens(file, self.config)
         rows = np.flatnonzero(~np.isin(corpus.text_hashes, held_out))
         if not len(rows):
             raise DataError(f"{file}: every text is in the validation or test split as well; add other texts")
         self.copies_left_out = len(corpus) - len(rows)
         self.fingerprint = hashlib.sha256(f"{self.fingerprint} {corpus.fingerprint}".encode()).hexdigest()
-        labels = np.full(len(corpus), UNLABELLED, dtype=np.int64)
-        return select(corpus, encode(corpus, self.vocabulary), rows, labels, self.config)
+        return corpus, rows
 
     def _count(self, train: TokenizedCorpus, test: TokenizedCorpus | None) -> Counts:
         corpora = [train] if test is None else [train, test]
@@ -203,7 +206,7 @@ class ClassificationData(TaskData):
             *(f"  {note}" for note, applies in notes.items() if applies),
         ]
 
-    def probe_rows(self) -> Tensor:
+    def probe_rows(self) -> Tensor | None:
         lags = min(LAGS, int(self.val.lengths.max()))
         return self.val[np.flatnonzero(self.val.lengths >= lags)[:STRETCHES].tolist()].ids[:, :lags]
 
@@ -230,9 +233,10 @@ def evaluation_loader(documents: Documents) -> DataLoader[Batch]:
     return ResumableLoader(documents, BucketSampler(documents.lengths, batch_size=EVALUATION_BATCH))
 
 
-def corpus_of(config: ClassificationDataConfig, unlabelled: bool = False) -> LabelledCorpus:
+def corpus_of(config: ClassificationDataConfig) -> LabelledCorpus:
     """Return the corpus that the settings ask for, its files on this machine; see `find_corpus`."""
-    return find_corpus(
+    find = partial(
+        find_corpus,
         config.source,
         Path(config.path) if config.path else None,
         Path(config.folder),
@@ -242,8 +246,16 @@ def corpus_of(config: ClassificationDataConfig, unlabelled: bool = False) -> Lab
         encoding=config.encoding,
         labels=config.labels,
         max_characters=config.max_characters,
-        unlabelled=unlabelled,
     )
+    if config.unlabelled == "none":
+        return find()
+    try:
+        return find(unlabelled=True)
+    except DataError as error:
+        if config.unlabelled == "required":
+            raise
+        corpus = find()
+        return replace(corpus, notes=(*corpus.notes, f"without unlabelled texts: {error}"))
 
 
 def load_tokens(file: TextFile, config: ClassificationDataConfig) -> TokenizedCorpus:
@@ -257,16 +269,19 @@ def load_tokens(file: TextFile, config: ClassificationDataConfig) -> TokenizedCo
     return cached(path, build)
 
 
-def build_vocabulary(corpus: TokenizedCorpus, rows: Rows, config: ClassificationDataConfig) -> Vocabulary:
-    """Count the words of `rows` alone: a word that only other splits hold is unknown, as a new word will be in use."""
-    chosen = np.zeros(len(corpus), dtype=bool)
-    chosen[rows] = True
-    is_counted = np.repeat(chosen, np.diff(corpus.offsets))
-    counts = np.zeros(len(corpus.types), dtype=np.int64)
-    for start in range(0, len(corpus.tokens), CHUNK):  # bincount makes 64-bit numbers of them all
-        part = slice(start, start + CHUNK)
-        counts += np.bincount(corpus.tokens[part][is_counted[part]], minlength=len(counts))
-    seen = {word: count for word, count in zip(corpus.types, counts.tolist(), strict=True) if count}
+def build_vocabulary(corpora: Sequence[tuple[TokenizedCorpus, Rows]], config: ClassificationDataConfig) -> Vocabulary:
+    """Count the words of some rows of each corpus alone: a word that only other splits hold is unknown, as a new word
+    will be in use."""
+    seen: Counter[str] = Counter()
+    for corpus, rows in corpora:
+        chosen = np.zeros(len(corpus), dtype=bool)
+        chosen[rows] = True
+        is_counted = np.repeat(chosen, np.diff(corpus.offsets))
+        counts = np.zeros(len(corpus.types), dtype=np.int64)
+        for start in range(0, len(corpus.tokens), CHUNK):  # bincount makes 64-bit numbers of them all
+            part = slice(start, start + CHUNK)
+            counts += np.bincount(corpus.tokens[part][is_counted[part]], minlength=len(counts))
+        seen.update({word: count for word, count in zip(corpus.types, counts.tolist(), strict=True) if count})
     return Vocabulary.build(seen, min_freq=config.min_freq, max_size=config.max_size)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unroll.config import ClassificationConfig, Config, LanguageModelingConfig, fields, legacy
+from unroll.config import ClassificationConfig, Config, LanguageModelingConfig, PretrainingConfig, fields, legacy
 from unroll.errors import ConfigError
 from unroll.registry import Registry, resolve
 
@@ -31,6 +31,8 @@ class TaskSpec:
     """Lightning callbacks that show a validation's results in TensorBoard, each called with (data)."""
     explain: Any = None
     """A function (model in use, text) -> explanation, see `unroll.diagnostics.explain`; None if there is none."""
+    pretraining: Any = None
+    """A function (config) -> settings of a run that comes first, and whose weights this one starts from, or None."""
     examples: str = "examples"
     """The unit of the splits' sizes."""
     unit: str = "tokens"
@@ -59,8 +61,15 @@ TASKS: Registry[TaskSpec] = Registry(
             model="unroll.inference.classify:LoadedClassifier",
             callbacks=("unroll.training.callbacks.pictures:ClassificationPictures",),
             explain="unroll.diagnostics.explain:judge_text",
+            pretraining="unroll.config:pretraining_of",
             command="predict",
             arguments='"I loved every minute."',
+        ),
+        "pretraining": TaskSpec(
+            settings=PretrainingConfig,
+            data="unroll.tasks.pretraining_data:PretrainingData",
+            module="unroll.tasks.pretraining:Pretraining",
+            model="unroll.inference.pretrained:LoadedDocumentLanguageModel",
         ),
         "language_modeling": TaskSpec(
             settings=LanguageModelingConfig,

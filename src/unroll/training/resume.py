@@ -20,7 +20,7 @@ from unroll.tasks.spec import from_dict, settings_of
 from unroll.training.saved_state import check_state
 
 # Settings that may differ from the run's own: nothing that is computed depends on them.
-_FREE = ("checkpoint.", "diagnostics.", "data.path", "data.folder", "data.workers", "trainer.profiler")
+FREE = ("checkpoint.", "diagnostics.", "data.path", "data.folder", "data.workers", "trainer.profiler")
 
 # Settings that say when a run ends. A finished run is continued by another end.
 _ENDS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
@@ -62,8 +62,8 @@ def find_start(run_dir: Path, changes: Mapping[str, Any]) -> Start:
         CheckpointError: neither can be used, or they are another version's.
         ConfigError: the run is complete, or a setting is not what it was, and what was computed depends on it.
     """
-    is_complete, extends = _is_complete(run_dir), any(key in _ENDS for key in changes)
-    if is_complete and not extends:
+    has_ended, extends = is_complete(run_dir), any(key in _ENDS for key in changes)
+    if has_ended and not extends:
         raise ConfigError(
             f"the run in {run_dir} is complete; continue it by another end, as in trainer.max_epochs=10, or start "
             "a new run"
@@ -93,7 +93,7 @@ def find_start(run_dir: Path, changes: Mapping[str, Any]) -> Start:
         )
     check_state(content, path)
     before = settings_of(content)
-    config = _changed(before, run_dir, changes)
+    config = changed(before, run_dir, changes)
     if "data.folder" not in changes:
         check_folder(config.data.folder, "give it anew, as in data.folder=data")
     notes = [f"resuming from step {content['global_step']:,} ({path})"]
@@ -109,12 +109,13 @@ def find_start(run_dir: Path, changes: Mapping[str, Any]) -> Start:
         step=content["global_step"],
         about={name: value for name, value in content.items() if isinstance(value, list | str)},
         data=content["data"],
-        extends=is_complete,
+        extends=has_ended,
         notes=tuple(notes),
     )
 
 
-def _is_complete(run_dir: Path) -> bool:
+def is_complete(run_dir: Path) -> bool:
+    """Return whether the run in a folder has ended by itself."""
     try:
         summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -132,7 +133,8 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _changed(config: Any, run_dir: Path, changes: Mapping[str, Any]) -> Any:
+def changed(config: Any, run_dir: Path, changes: Mapping[str, Any]) -> Any:
+    """Return a run's settings with `changes`. Raises ConfigError where one may not change."""
     values = to_dict(config)
     for key, value in changes.items():
         *groups, name = key.split(".")
@@ -141,7 +143,7 @@ def _changed(config: Any, run_dir: Path, changes: Mapping[str, Any]) -> Any:
             group = group.get(part, {})
         if name not in group:
             raise ConfigError(f"there is no setting '{key}' in {run_dir}; leave it out")
-        if group[name] != value and not key.startswith((*_FREE, *_ENDS)):
+        if group[name] != value and not key.startswith((*FREE, *_ENDS)):
             raise ConfigError(
                 f"{key} is {brief(group[name])} in {run_dir} and stays so when the run is resumed; leave {key}={value} "
                 "out, or start a new run"

@@ -10,12 +10,12 @@ import traceback
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -24,7 +24,7 @@ from unroll import checkpoint, progress
 from unroll.commands import typed
 from unroll.config import Config, to_dict
 from unroll.durable import write_text
-from unroll.errors import ConfigError, DataError, Diverged, Interrupted, UserError, memory_error
+from unroll.errors import DataError, Diverged, Interrupted, UserError, memory_error
 from unroll.registry import resolve
 from unroll.tasks.data import TaskData
 from unroll.tasks.module import TaskModule, versions
@@ -36,9 +36,11 @@ from unroll.training.callbacks.signals import StopOnSignal
 from unroll.training.callbacks.tensorboard import Throughput, hyperparameters
 from unroll.training.callbacks.weight_averaging import WeightAverage
 from unroll.training.init_from import initialise
+from unroll.training.pretraining import pretrain, pretraining_in, pretraining_of, settings_in, stopped_before_training
 from unroll.training.report import print_data, print_summary
 from unroll.training.resume import Start, check_data, find_start
 from unroll.training.run_dir import claimed
+from unroll.training.trainer import check_trainer, total_steps, trainer_arguments
 
 # What Lightning says of its own set-up, on every run, and what does not concern this one.
 _NOISE = (
@@ -67,28 +69,48 @@ def train(config: Config, changes: Mapping[str, Any] | None = None) -> dict[str,
     """
     quiet()
     with claimed(config) as run_dir:
-        start = None
+        start, changes = None, changes or {}
         if config.resume is not None:
-            start = find_start(run_dir, changes or {})
-            config = start.config
+            if stopped_before_training(run_dir):
+                config = settings_in(run_dir, changes)
+            else:
+                start = find_start(run_dir, changes)
+                config = start.config
             if config.threads is not None:
                 torch.set_num_threads(config.threads)
-        return _train(config, run_dir, start)
+        check_trainer(config)
+        first = pretraining_of(config) if start is None else None
+        if first is None:
+            return _train(config, run_dir, start)
+        _write_settings(config, run_dir)  # by them the run is resumed until it has saved
+        return _train(config, run_dir, init_from=pretrain(first, run_dir, changes, partial(_train, whole=run_dir)))
 
 
-def _train(config: Config, run_dir: Path, start: Start | None) -> dict[str, Any]:
+def _write_settings(config: Config, run_dir: Path) -> None:
+    write_text(run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
+
+
+def _train(
+    config: Config,
+    run_dir: Path,
+    start: Start | None = None,
+    init_from: Path | None = None,
+    whole: Path | None = None,
+) -> dict[str, Any]:
+    """Train in a folder. `whole` is that of the run that this is the first part of."""
     check_trainer(config)
     seed_everything(config.seed, verbose=False)
     data = load_data(config)
-    print_data(data)
+    if whole is None:  # else the data are those of the run, and it prints them
+        print_data(data)
     if start is not None:
         check_data(start, data)
         (run_dir / "error.log").unlink(missing_ok=True)  # of what ended it before
-    run = Run(config, data, run_dir, start)
-    notes = start.notes if start else initialise(run.module, Path(config.init_from)) if config.init_from else ()
-    for note in notes:
+    run = Run(config, data, run_dir, start, whole)
+    weights = init_from or (Path(config.init_from) if config.init_from else None)
+    for note in start.notes if start else initialise(run.module, weights) if weights else ():
         progress.say(note)
-    write_text(run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
+    _write_settings(config, run_dir)
     status = "failed"
     try:
         run.fit_and_test()
@@ -102,7 +124,8 @@ def _train(config: Config, run_dir: Path, start: Start | None) -> dict[str, Any]
         summary = run.summary(status)
         with nullcontext() if status == "completed" else suppress(OSError):
             write_text(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
-    print_summary(summary, TASKS[config.kind], run_dir)
+    if whole is None:
+        print_summary(summary, TASKS[config.kind], run_dir)
     return summary
 
 
@@ -126,7 +149,7 @@ def _explained(error: Exception, run: Run) -> UserError:
 
 def _unwritable(error: OSError, run: Run) -> str:
     kept = run.checkpoints.last
-    resume = typed("train", f"resume={run.run_dir}")
+    resume = typed("train", f"resume={run.whole}")
     then = f"then resume from {kept}: {resume}" if kept.exists() else "no checkpoint was saved"
     return f"{error.filename or run.run_dir}: {error.strerror or error}; make room or give permission; {then}"
 
@@ -149,8 +172,11 @@ def build_module(config: Config, data: TaskData) -> TaskModule:
 class Run:
     """The parts of one run, wired together."""
 
-    def __init__(self, config: Config, data: TaskData, run_dir: Path, start: Start | None = None) -> None:
+    def __init__(
+        self, config: Config, data: TaskData, run_dir: Path, start: Start | None = None, whole: Path | None = None
+    ) -> None:
         self.config, self.data, self.run_dir, self.start = config, data, run_dir, start
+        self.whole = whole or run_dir  # the folder by which it is resumed
         self.metrics: dict[str, float] = {}
         self.throughput = Throughput(config.trainer.log_every_n_steps)
         self.module = build_module(config, data)
@@ -188,7 +214,7 @@ class Run:
         if config.early_stopping.patience is not None:
             patience, mode = config.early_stopping.patience, self.module.monitor_mode
             callbacks.append(EarlyStopping(self.module.monitor, mode=mode, patience=patience, check_finite=False))
-        return [*callbacks, StopOnSignal(self.checkpoints)]
+        return [*callbacks, StopOnSignal(self.checkpoints, self.whole)]
 
     def fit_and_test(self) -> None:
         self.trainer.fit(self.module, self.data, ckpt_path=self.start.path if self.start else None)
@@ -227,46 +253,8 @@ class Run:
             "metrics": {name: value if math.isfinite(value) else None for name, value in self.metrics.items()},
             "checkpoints": {name: str(path) if path.exists() else None for name, path in kept.items()},
             "versions": versions(),
+            **pretraining_in(self.run_dir),
         }
-
-
-def trainer_arguments(config: Config) -> dict[str, Any]:
-    """Return what Lightning's Trainer is made of, callbacks and logger left out."""
-    given: dict[str, Any] = to_dict(config)["trainer"]
-    return given | {
-        "precision": resolve_precision(config.trainer.precision),
-        "devices": 1,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-
-
-def check_trainer(config: Config) -> None:
-    """Refuse what Lightning's Trainer refuses, an accelerator that is not there, say, before data is read."""
-    try:
-        Trainer(**trainer_arguments(config), logger=False)
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
-        raise ConfigError(f"Lightning's Trainer refuses trainer.*: {' '.join(str(error).split())}") from error
-
-
-def total_steps(config: Config, batches: int) -> int | None:
-    """Return the optimiser steps of a whole run with so many batches an epoch; None where only a clock ends it."""
-    trainer = config.trainer
-    by_epochs = None
-    if trainer.max_epochs is not None:
-        by_epochs = trainer.max_epochs * math.ceil(batches / trainer.accumulate_grad_batches)
-    ends = [steps for steps in (by_epochs, trainer.max_steps if trainer.max_steps != -1 else None) if steps is not None]
-    return min(ends, default=None)
-
-
-def resolve_precision(precision: str) -> str:
-    """Return Lightning's name of the precision; `auto` is bf16 where the processor computes in it, else float32."""
-    if precision != "auto":
-        return precision
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
 
 
 def quiet() -> None:

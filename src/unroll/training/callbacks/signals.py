@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -22,8 +23,8 @@ class StopOnSignal(Callback):
     A second signal ends at once. SIGHUP stays ignored where it is, as under nohup.
     """
 
-    def __init__(self, checkpoints: Checkpointing) -> None:
-        self.checkpoints = checkpoints
+    def __init__(self, checkpoints: Checkpointing, run_dir: Path) -> None:
+        self.checkpoints, self.run_dir = checkpoints, run_dir
         self._received: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -70,9 +71,8 @@ class StopOnSignal(Callback):
     def _stop(self) -> None:
         if self._received is not None:
             name = signal.Signals(self._received).name
-            saved = self.checkpoints.last
             raise Interrupted(
-                f"stopped by {name}; the run is saved; resume it: {typed('train', f'resume={saved.parent.parent}')}",
+                f"stopped by {name}; the run is saved; resume it: {typed('train', f'resume={self.run_dir}')}",
                 self._received,
             )
 

@@ -1,0 +1,71 @@
+"""The LightningModule of pretraining: language models of documents, forwards and backwards."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from unroll.batching.documents import Batch
+from unroll.config import PretrainingConfig
+from unroll.models.pretraining import build_document_language_model
+from unroll.tasks.module import TaskModule
+from unroll.tasks.pretraining_data import PretrainingData
+
+SAMPLING_POWER = 0.75  # of a word's frequency: rare words are drawn more often than they occur (Mikolov et al. 2013)
+
+
+class Pretraining(TaskModule):
+    """Cross entropy of the next word in each direction's order: in training over some words that are drawn anew at each
+    step, in validation and test over the whole vocabulary."""
+
+    monitor, monitor_mode = "val/loss", "min"
+    shown = ("loss",)
+    config: PretrainingConfig
+
+    def __init__(self, config: PretrainingConfig, data: PretrainingData, total_steps: int | None) -> None:
+        """Build an untrained model for `data`; see `TaskModule`."""
+        model = build_document_language_model(config, len(data.vocabulary))
+        super().__init__(config, model, data, total_steps, lambda: [WordMetrics()])
+        counts = torch.from_numpy(data.word_counts).double().clamp(min=1)  # a word of the labelled test alone: none
+        chances = counts**SAMPLING_POWER
+        self.chances: Tensor  # (vocabulary,), of each word to be drawn
+        self.register_buffer("chances", (chances / chances.sum()).float(), persistent=False)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        vectors, targets = self.model(batch.ids, batch.lengths)
+        number = self.config.model.sampled_words
+        if number is None:
+            return {"loss": self.model.losses(vectors, targets).mean()}
+        sampled = torch.multinomial(self.chances, number, replacement=True)
+        return {"loss": self.model.sampled_losses(vectors, targets, sampled, number * self.chances).mean()}
+
+    def evaluate(self, batch: Batch, split: str) -> None:
+        losses = self.model.losses(*self.model(batch.ids, batch.lengths))
+        for metric in self.metrics[split]:
+            metric.update(losses)
+
+
+class WordMetrics(Metric):
+    """Means over predicted words, both directions together."""
+
+    full_state_update = False
+    nats: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("nats", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, losses: Tensor) -> None:
+        """Add predictions: their losses (predictions,), in nats."""
+        self.nats = self.nats + losses.sum(dtype=torch.float64)
+        self.count = self.count + losses.numel()
+
+    def compute(self) -> dict[str, float]:
+        """Return `loss` (nats per word) and `perplexity`."""
+        nats = float(self.nats) / max(1, int(self.count))
+        return {"loss": nats, "perplexity": math.exp(nats) if nats < 700 else math.inf}

@@ -1,0 +1,54 @@
+"""Documents to pretrain on: a corpus's training texts, and its texts without labels."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from unroll.batching.documents import Batch, BucketSampler, Documents
+from unroll.batching.loader import ResumableLoader
+from unroll.tasks.classification_data import ClassificationData
+
+
+class PretrainingData(ClassificationData):
+    """A labelled corpus, split as for classification, so that no validation or test text is pretrained on."""
+
+    @cached_property
+    def documents(self) -> Documents:
+        """The training documents and, after them, those without labels."""
+        if self.unlabelled is None:
+            return self.train
+        train, others = self.train, self.unlabelled
+        return Documents(
+            ids=np.concatenate([train.ids, others.ids]),
+            starts=np.concatenate([train.starts, others.starts + len(train.ids)]),
+            lengths=np.concatenate([train.lengths, others.lengths]),
+            labels=np.concatenate([train.labels, others.labels]),
+        )
+
+    @property
+    def word_counts(self) -> npt.NDArray[np.int64]:
+        """How often `documents` holds each word, (vocabulary,)."""
+        documents, counts = self.documents, np.zeros(len(self.vocabulary), dtype=np.int64)
+        for row in range(len(documents)):
+            ids, times = np.unique(documents.document(row), return_counts=True)
+            counts[ids] += times
+        return counts
+
+    def probe_rows(self) -> Tensor | None:
+        return None  # the model has no loss at a single step
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        config, documents = self.config, self.documents
+        sampler = BucketSampler(
+            documents.lengths,
+            batch_size=config.batch_size,
+            max_tokens=config.max_tokens,
+            noise=config.padding_noise,
+            seed=self.seed,
+        )
+        return ResumableLoader(documents, sampler, config.workers)

@@ -1,0 +1,83 @@
+"""A run that begins with pretraining: this is a run of its own, in the folder `pretraining` of the other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from unroll import progress
+from unroll.config import Config
+from unroll.errors import CheckpointError, ConfigError
+from unroll.tasks.spec import TASKS, from_dict
+from unroll.training.resume import FREE, Start, changed, find_start, is_complete
+
+FOLDER = "pretraining"
+
+
+def pretraining_of(config: Config) -> Config | None:
+    """Return the settings of the pretraining that a run begins with; None if there is none.
+
+    Raises:
+        ConfigError: the model can't be pretrained.
+    """
+    spec = TASKS[config.kind]
+    found: Config | None = None if spec.pretraining is None else spec.load("pretraining")(config)
+    return found
+
+
+def pretrain(
+    config: Config, run_dir: Path, changes: Mapping[str, Any], train: Callable[[Config, Path, Start | None], Any]
+) -> Path:
+    """Do what is left of a run's pretraining, and return its last checkpoint.
+
+    Args:
+        config: of the pretraining.
+        run_dir: of the run that begins with it.
+        changes: settings that are given anew when the run is resumed, by dotted key.
+        train: a function (config, folder, start) that trains.
+    """
+    folder = run_dir / FOLDER
+    if not is_complete(folder):
+        progress.say(f"pretraining first, in {folder}")
+        if (folder / "checkpoints" / "last.ckpt").exists():
+            start = find_start(folder, {key: value for key, value in changes.items() if key.startswith(FREE)})
+            train(start.config, folder, start)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)  # it was stopped before anything was saved
+            folder.mkdir()
+            train(config, folder, None)
+        done = pretraining_in(run_dir)["pretraining"]
+        progress.say(f"pretrained in {progress.clock(done['seconds'])} minutes, {done['steps']:,} steps")
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def pretraining_in(run_dir: Path) -> dict[str, Any]:
+    """Return `pretraining`, the figures of a run's pretraining, for its summary; nothing where it had none."""
+    path = run_dir / FOLDER / "summary.json"
+    return {"pretraining": json.loads(path.read_text(encoding="utf-8"))["train"]} if path.exists() else {}
+
+
+def stopped_before_training(run_dir: Path) -> bool:
+    """Return whether a run was stopped in its pretraining, or before it first saved after that."""
+    return (run_dir / FOLDER).is_dir() and not (run_dir / "checkpoints" / "last.ckpt").exists()
+
+
+def settings_in(run_dir: Path, changes: Mapping[str, Any]) -> Any:
+    """Return the settings that a run began with, and `changes`.
+
+    Raises:
+        CheckpointError: they can't be read.
+        ConfigError: a setting is not what it was; see `find_start`.
+    """
+    path = run_dir / "config.yaml"
+    try:
+        config = from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError, yaml.YAMLError, ConfigError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise CheckpointError(f"{path}: can't be read ({reason}); start a new run") from error
+    return changed(config, run_dir, changes)
