@@ -43,16 +43,16 @@ class Settings(SphinxDirective):
     """`{settings}`: a section for each group of settings, with a table of all that it holds."""
 
     def run(self) -> list[nodes.Node]:
-        kinds = {kind: TASKS[kind].settings() for kind in ("classification", "language_modeling")}
+        kinds = {kind: TASKS[kind].settings() for kind in ("classification", "language_modeling", "pretraining")}
         sections = [self._section("Settings of a run", kinds)]
-        first, second = kinds.values()
-        for name, group in _groups(first):
-            other = getattr(second, name)
-            if type(group) is type(other):
-                sections.append(self._section(name, dict(zip(kinds, (group, other), strict=True)), f"{name}."))
-                continue
-            for kind, own in zip(kinds, (group, other), strict=True):
-                sections.append(self._section(f"{name}, {kind.replace('_', ' ')}", {kind: own}, f"{name}."))
+        groups: dict[str, dict[type, dict[str, Any]]] = {}  # by name and type, the group of each kind
+        for kind, config in kinds.items():
+            for name, group in _groups(config):
+                groups.setdefault(name, {}).setdefault(type(group), {})[kind] = group
+        for name, types_ in groups.items():
+            for of_kinds in types_.values():
+                which = "" if len(of_kinds) == len(kinds) else f", {' and '.join(of_kinds).replace('_', ' ')}"
+                sections.append(self._section(f"{name}{which}", of_kinds, f"{name}."))
         return sections
 
     def _section(self, title: str, groups: dict[str, Any], prefix: str = "") -> nodes.section:
@@ -113,8 +113,9 @@ def _rows(groups: dict[str, Any], prefix: str) -> Iterator[str]:
     for field in dataclasses.fields(group):
         if dataclasses.is_dataclass(getattr(group, field.name)):
             continue
-        defaults = [_written(getattr(each, field.name)) for each in groups.values()]
-        default = defaults[0] if len(set(defaults)) == 1 else f"{defaults[0]}; language modeling: {defaults[1]}"
+        defaults = {kind.replace("_", " "): _written(getattr(each, field.name)) for kind, each in groups.items()}
+        default = next(iter(defaults.values()))
+        default += "".join(f"; {kind}: {other}" for kind, other in defaults.items() if other != default)
         values = _values(hints[field.name], field.metadata)
         if field.name not in meanings:
             logging.getLogger(__name__).warning("%s%s has no comment; write one behind its field", prefix, field.name)

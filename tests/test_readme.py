@@ -23,7 +23,7 @@ NAMES_ITS_DATA = "task=shop_reviews"
 
 # Those with commands that need no preparation of their own. A command that stands on several of them runs once.
 PLAIN = ["README.md", *(f"docs/{name}.md" for name in ("start", "results", "command-line"))]
-PLAIN += [f"docs/guides/{name}.md" for name in ("own-data", "train-and-resume")]
+PLAIN += [f"docs/guides/{name}.md" for name in ("own-data", "train-and-resume", "pretraining")]
 WITH_PYTHON = ["README.md", "docs/start.md", "docs/recurrence.md", "docs/guides/own-encoder.md"]
 
 

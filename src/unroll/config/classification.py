@@ -24,9 +24,7 @@ class ClassificationDataConfig(DataConfig):
     encoding: str = "utf-8"  # of csv, tsv and jsonl
     max_characters: int = setting(MAX_CHARACTERS, 1, 10**9)  # of one text; a longer one is an error
     max_memory_mib: int = setting(MAX_MEMORY_MIB, 1)  # that a table's tokens may take; a larger table is an error
-    unlabelled: str = setting(
-        "none", choices=("none", "auto", "required")
-    )  # texts without labels; auto: if there are any
+    unlabelled: str = setting("none", choices=("none", "auto", "required"))  # texts without labels; auto: any there are
     limit: int | None = setting(None, 2)  # a stratified sample of so many training examples
     val_fraction: float = setting(0.1, 1e-6, 0.9)  # of the training examples
     test_fraction: float = setting(0.1, 1e-6, 0.9)  # of the training examples, where the corpus has no test split
