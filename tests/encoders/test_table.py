@@ -17,6 +17,8 @@ SETTINGS: dict[str, Any] = {
     "num_layers": 1,
     "bidirectional": False,
     "dropout": 0.0,
+    "locked_dropout": False,
+    "weight_dropout": 0.0,
     "backend": "auto",
 }
 
@@ -77,11 +79,13 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_torchs_cells_are_built_as_by_hand(cell: str) -> None:
     torch.manual_seed(1)
     settings = SETTINGS | {"num_layers": 2, "bidirectional": True, "dropout": 0.5, "backend": "packed"}
+    settings |= {"locked_dropout": True, "weight_dropout": 0.25}
     encoder = build_encoder(3, cell=cell, **settings)
     torch.manual_seed(1)
     expected = RecurrentEncoder(cell, 3, **settings)
     assert isinstance(encoder, RecurrentEncoder)
     assert (encoder.cell, encoder.backend, encoder.dropout) == (cell, "packed", 0.5)
+    assert (encoder.weight_dropout.p, [dropout.p for dropout in encoder.locked]) == (0.25, [0.5])
     for parameter, value in zip(encoder.parameters(), expected.parameters(), strict=True):
         assert torch.equal(parameter, value)
 
@@ -118,6 +122,16 @@ def test_options_are_arguments_of_an_encoder_of_one_s_own() -> None:
             "min_gru",
             {"backend": "packed"},
             "encoder.backend=packed: encoder.cell=min_gru has no such setting; write encoder.backend=auto",
+        ),
+        (
+            "min_gru",
+            {"weight_dropout": 0.5},
+            "encoder.weight_dropout=0.5: encoder.cell=min_gru has no such setting; write encoder.weight_dropout=0",
+        ),
+        (
+            "decay",
+            {"locked_dropout": True},
+            "encoder.locked_dropout=true: encoder.cell=decay has no such setting; write encoder.locked_dropout=false",
         ),
         (
             "decay",

@@ -65,6 +65,37 @@ def test_dropout_works_in_training_only() -> None:
     assert torch.equal(model(ids)[0], model(ids)[0])
 
 
+def test_a_window_has_one_mask_wherever_it_is_cut() -> None:
+    regularised = {"dropout": 0.5, "locked_dropout": True, "weight_dropout": 0.5}
+    dropouts = {"embedding_dropout": 0.3, "input_dropout": 0.3, "output_dropout": 0.3}
+    encoder = RecurrentEncoder("lstm", 4, 6, num_layers=3, **regularised)
+    model = LanguageModel(encoder, vocabulary_size=9, **dropouts).double()
+    ids, found = torch.randint(9, (2, 7)), []
+    for carry in (None, 0, 1, 4, 7):
+        torch.manual_seed(5)
+        found.append(model(ids, carry=carry)[0])
+    for logits in found[1:]:
+        torch.testing.assert_close(logits, found[0], rtol=0, atol=1e-12)
+    assert not torch.allclose(model(ids)[0], found[0])
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_embedding_dropout_hides_symbols_from_the_input_alone(tied: bool) -> None:
+    model = LanguageModel(RecurrentEncoder("gru", 6, 6), vocabulary_size=9, tie_weights=tied, embedding_dropout=0.5)
+    read: list[torch.Tensor] = []
+    model.encoder.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
+    ids = torch.randint(9, (4, 30))
+    logits, _ = model(ids)
+    assert model.embedding is not None
+    hidden = {symbol: bool((read[0][ids == symbol] == 0).all()) for symbol in ids.unique().tolist()}
+    assert 0 < sum(hidden.values()) < len(hidden)
+    scale = torch.tensor([0.0 if hidden.get(symbol) else 2.0 for symbol in range(9)])
+    x = (model.embedding.weight * scale[:, None])[ids]
+    torch.testing.assert_close(read[0], x)
+    expected = F.linear(model.encoder(x)[0], model.output_weight, model.bias)
+    torch.testing.assert_close(logits, expected)
+
+
 @pytest.mark.parametrize(
     ("encoder", "options", "message"),
     [

@@ -134,3 +134,19 @@ def test_a_state_that_overflows_in_the_padding_spoils_nothing():
         assert logits.isfinite().all()
         for gradient in torch.autograd.grad(logits.sum(), list(model.parameters())):
             assert gradient.isfinite().all()
+
+
+def test_the_windows_of_a_document_have_the_same_masks():
+    regularised = {"dropout": 0.5, "locked_dropout": True, "weight_dropout": 0.5}
+    encoders = [RecurrentEncoder("lstm", 6, 5, 2, **regularised) for _ in range(2)]
+    models = [
+        TextClassifier(encoder, vocabulary_size=WORDS, num_classes=3, window=window, embedding_dropout=0.3).double()
+        for encoder, window in zip(encoders, (None, 4), strict=True)
+    ]
+    models[1].load_state_dict(models[0].state_dict())
+    found = []
+    for model in models:
+        torch.manual_seed(5)
+        found.append(model(IDS, LENGTHS))
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=1e-12)
+    assert not torch.allclose(models[1](IDS, LENGTHS), found[1])

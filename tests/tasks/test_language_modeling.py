@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, Trainer
 from torch.nn import functional as F
 
 from tests.tasks.conftest import MakeTask
-from unroll.batching.streams import Lanes, WindowSampler
+from unroll.batching.streams import Lanes, Window, WindowSampler
 from unroll.tasks.language_modeling import LanguageModeling
 from unroll.tasks.language_modeling_data import LanguageModelingData
 from unroll.tasks.metrics import StreamMetrics
@@ -157,6 +157,66 @@ def test_the_learning_rate_is_scaled_by_the_windows_length(make_task: MakeTask) 
     assert len({length for _, length in rates.seen}) > 3
     for rate, length in rates.seen:
         assert rate == pytest.approx(0.01 * length / 16)
+
+
+@pytest.mark.parametrize("stride", [None, 1, 3])
+def test_activation_penalties_are_in_the_gradient_and_not_in_the_figures(
+    make_task: MakeTask, stride: int | None
+) -> None:
+    penalties = {"model__activation_penalty": 2.0, "model__temporal_penalty": 0.5, "model__output_dropout": 0.5}
+    task, data = make_task(TEXT, **penalties, tbptt__stride=stride)
+    task.double()
+    batch = list(data.train_dataloader())[1]
+    torch.manual_seed(5)
+    figures = task.training_step(batch, 0)
+    found = torch.autograd.grad(figures["loss"], list(task.parameters()))
+
+    kept: list[torch.Tensor] = []  # what enters the dropout, and what leaves it
+    task.model.output_dropout.register_forward_hook(lambda module, inputs, output: kept.extend([inputs[0], output]))
+    torch.manual_seed(5)
+    logits, _ = task.model(batch.ids, carry=batch.carry, last=batch.targets.size(1))
+    raw, dropped = kept
+    entropy = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten())
+    penalty = 2.0 * sum(dropped[:, t].square().sum() for t in range(dropped.size(1))) / dropped.numel()
+    changes = [(raw[:, t + 1] - raw[:, t]).square().sum() for t in range(raw.size(1) - 1)]
+    if changes:
+        penalty = penalty + 0.5 * sum(changes) / (len(changes) * raw[:, 0].numel())
+    assert raw.size(1) == (stride or 8)
+    for gradient, expected in zip(found, torch.autograd.grad(entropy + penalty, list(task.parameters())), strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-12)
+    assert figures["loss"].item() == pytest.approx(entropy.item(), abs=1e-12)
+    assert figures["bpc"].item() == pytest.approx(entropy.item() / math.log(2), abs=1e-12)
+    assert figures["penalty"].item() == pytest.approx(penalty.item(), abs=1e-12)
+
+
+def test_evaluation_knows_no_penalty(make_task: MakeTask) -> None:
+    task, data = make_task(TEXT, model__activation_penalty=2.0)
+    batch = next(iter(data.train_dataloader()))
+    task.eval()
+    task(batch, "val")
+    assert task.train().training_step(batch, 0).keys() == {"loss", "bpc", "accuracy", "penalty"}
+    task, _ = make_task(TEXT)
+    assert task.training_step(batch, 0).keys() == {"loss", "bpc", "accuracy"}
+
+
+def test_state_dropout_begins_some_lanes_of_a_window_with_zeros(make_task: MakeTask) -> None:
+    task, _ = make_task("abc" * 100, tbptt__state_dropout=0.3)
+    given: list[Any] = []
+    task.model.encoder.register_forward_pre_hook(lambda module, inputs: given.append(inputs[2]))
+    lanes = 4000
+    starts = torch.arange(lanes) < 100
+    window = Window(torch.zeros(lanes, 1).long(), torch.zeros(lanes, 1).long(), starts, carry=1)
+    for split in ("train", "train", "val"):
+        task.states[split] = (torch.ones(1, lanes, 6), torch.full((1, lanes, 6), 2.0))
+        task(window, split)
+    kept = [h[0, :, 0] == 1 for h, _ in given]
+    for (h, c), intact in zip(given, kept, strict=True):
+        assert torch.equal(h, intact[None, :, None].expand_as(h).float())
+        assert torch.equal(c, 2 * h)
+        assert not intact[:100].any()
+    assert abs(kept[0][100:].float().mean() - 0.7) < 0.03
+    assert not torch.equal(kept[0], kept[1])
+    assert kept[2][100:].all()
 
 
 def test_averaged_weights_train(make_task: MakeTask) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.training.resuming import Killer, assert_same_run, cut_off, end_at, go_on, imdb, novel
+from unroll import checkpoint
 from unroll.config import to_dict
 from unroll.errors import Interrupted
 from unroll.training.run import train
@@ -65,7 +66,11 @@ def test_the_novel_at_any_place(tmp_path: Path, hook: str, count: int, monkeypat
     [
         {"trainer": {"max_epochs": 2, "accumulate_grad_batches": 3}, "checkpoint": {"every_n_steps": 2}},
         {"data": {"workers": 2}},
-        {"optimizer": {"ema_decay": 0.9}},
+        {
+            "encoder": {"num_layers": 2, "dropout": 0.2, "locked_dropout": True, "weight_dropout": 0.3},
+            "model": {"embedding_dropout": 0.2},
+            "optimizer": {"ema_decay": 0.9},
+        },
         {"trainer": {"max_epochs": None, "max_steps": 40, "val_check_interval": 7}},
         {"trainer": {"max_epochs": 2, "limit_val_batches": 0}},
         {"trainer": {"max_epochs": 2, "limit_train_batches": 12}, "early_stopping": {"patience": 1}},
@@ -97,6 +102,22 @@ def test_the_novel_with_other_settings(
     tmp_path: Path, settings: dict[str, Any], count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both(lambda folder: novel(tmp_path, folder, **settings), tmp_path, "on_train_batch_end", count, monkeypatch)
+
+
+@pytest.mark.parametrize("count", [8, 20])
+def test_the_novel_with_every_regulariser(tmp_path: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the first place, weights are not averaged yet; at the second, they are."""
+    settings = {
+        "encoder": {"num_layers": 2, "dropout": 0.2, "locked_dropout": True, "weight_dropout": 0.3},
+        "model": {"embedding_dropout": 0.1, "activation_penalty": 2.0, "temporal_penalty": 1.0},
+        "tbptt": {"stride": 5, "state_dropout": 0.2},
+        "optimizer": {"average_after": 1, "learning_rate": 3.0, "schedule": "constant"},
+        "trainer": {"max_epochs": 1, "val_check_interval": 4, "limit_train_batches": 24},
+    }
+    flat = {f"{group}__{key}": value for group, values in settings.items() for key, value in values.items()}
+    both(lambda folder: novel(tmp_path, folder, **flat), tmp_path, "on_train_batch_end", count, monkeypatch)
+    average = checkpoint.load(tmp_path / "cut/checkpoints/last.ckpt")["callbacks"]["TriggeredAverage"]
+    assert 8 < average["first"] < 20
 
 
 def test_a_run_may_be_cut_off_many_times(reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

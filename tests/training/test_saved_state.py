@@ -89,6 +89,34 @@ def test_a_damaged_entry_is_named(cut: Path, change: Change, message: str) -> No
     assert str(cut) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c, state: None, None),
+        (lambda c, state: state.update(first=0), None),
+        (lambda c, state: c["callbacks"].pop("TriggeredAverage"), "'callbacks.TriggeredAverage' is missing"),
+        (lambda c, state: state.pop("figures"), "'callbacks.TriggeredAverage.figures' is missing"),
+        (lambda c, state: state.update(figures=[0.5]), "'callbacks.TriggeredAverage.figures' is damaged"),
+        (lambda c, state: state.update(figures={0: "0.5"}), "that is no float"),
+        (lambda c, state: state.update(first=-1), "'callbacks.TriggeredAverage.first' is damaged"),
+        (lambda c, state: state.update(first=40), "'averaging_state.n_averaged' is damaged"),
+        (lambda c, state: c["averaging_state"].update(n_averaged=torch.tensor(-1)), "n_averaged' is damaged"),
+        (lambda c, state: c.pop("averaging_state"), "averaging_state' is missing"),
+    ],
+)
+def test_the_average_that_a_run_waits_for_is_checked(cut: Path, change: Any, message: str | None) -> None:
+    content = checkpoint.load(cut)
+    content["config"]["optimizer"] |= {"ema_decay": None, "average_after": 2}
+    del content["callbacks"]["WeightAverage"]
+    state = content["callbacks"]["TriggeredAverage"] = {"latest_update_step": 30, "figures": {0: 0.5}, "first": 20}
+    change(content, state)
+    if message is None:
+        check_state(content, cut)
+        return
+    with pytest.raises(CheckpointError, match=message):
+        check_state(content, cut)
+
+
 def test_no_damage_ends_in_a_traceback(cut: Path) -> None:
     outcome, good = Outcome("damaged entries"), checkpoint.load(cut)
     for what, content in states(good):

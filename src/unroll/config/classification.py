@@ -61,6 +61,7 @@ class ClassifierConfig:
     head_size: int = setting(0, 0, 65536)  # units of a hidden ReLU layer before the output; 0: none
     dropout: float = setting(0.5, 0, BELOW_1)  # on the embeddings and on the pooled vector
     word_dropout: float = setting(0.1, 0, BELOW_1)  # share of words read as <unk> in training
+    embedding_dropout: float = setting(0.0, 0, BELOW_1)  # share of the vocabulary that a batch reads as zeros
 
     def __post_init__(self) -> None:
         if not self.pooling:

@@ -36,8 +36,11 @@ class LanguageModelConfig:
 
     embedding_size: int | None = setting(128, 1, 65536)  # null: characters are read as unit vectors (one-hot)
     tie_weights: bool = False  # the embedding is the output layer's weight, too
+    embedding_dropout: float = setting(0.0, 0, BELOW_1)  # share of the vocabulary that a window reads as zeros
     input_dropout: float = setting(0.2, 0, BELOW_1)  # on the embeddings, one mask a lane and window
     output_dropout: float = setting(0.4, 0, BELOW_1)  # on the encoder's outputs, likewise
+    activation_penalty: float = setting(0.0, 0, 1e3)  # AR: of the loss on the mean square of those outputs
+    temporal_penalty: float = setting(0.0, 0, 1e3)  # TAR: on that of the outputs' change from step to step
 
 
 @dataclass
@@ -47,6 +50,7 @@ class TbpttConfig:
     window: int = setting(128, 1)  # characters that the gradient flows through
     stride: int | None = setting(None, 1)  # characters, the last of a window, that the loss is taken of; null: all
     random_window: bool = False  # windows of about so many characters, their lengths drawn anew each epoch
+    state_dropout: float = setting(0.0, 0, BELOW_1)  # share of lanes that begin a window with a zero state
 
     def __post_init__(self) -> None:
         if self.stride is not None and self.stride > self.window:

@@ -21,6 +21,8 @@ class EncoderConfig:
     num_layers: int = setting(1, 1, 64)  # recurrent layers, each on the outputs of the one below
     bidirectional: bool = False  # read each document from both ends; not for a language model
     dropout: float = setting(0.0, 0, BELOW_1)  # between layers
+    locked_dropout: bool = False  # between layers, drop the same features at all steps of a row
+    weight_dropout: float = setting(0.0, 0, BELOW_1)  # share of recurrent weights dropped, one mask a batch or window
     backend: str = setting("auto", choices=("auto", "packed", "padded"))  # auto: packed on CUDA, else padded
     options: dict[str, Any] = field(default_factory=dict)  # further arguments of a registered encoder
 
@@ -30,6 +32,8 @@ class EncoderConfig:
                 "encoder.dropout works between layers, and there is only one; write encoder.num_layers=2, or use the "
                 "dropout around the encoder (model.*dropout)"
             )
+        if self.locked_dropout and self.dropout == 0:
+            raise ConfigError("encoder.locked_dropout=true has nothing to drop; write encoder.dropout=0.3, say")
 
 
 @dataclass
@@ -41,13 +45,18 @@ class OptimizerConfig:
     weight_decay: float = setting(0.01, 0, 1e3)  # on weight matrices only
     schedule: str = setting("one_cycle", choices=("one_cycle", "cosine", "constant"))  # after the warm-up
     warmup_fraction: float = setting(0.3, 0, 0.9)  # share of the steps in which the learning rate rises
-    ema_decay: float | None = setting(None, 0, BELOW_1)  # evaluate and save an average of the weights; null: none
+    ema_decay: float | None = setting(None, 0, BELOW_1)  # evaluate and save a moving average of the weights
+    average_after: int | None = setting(None, 1)  # validations without progress, then average the weights
 
     def __post_init__(self) -> None:
         if self.name == "adam" and self.weight_decay > 0:
             raise ConfigError(
                 "optimizer.weight_decay needs optimizer.name=adamw (decoupled) or sgd; write optimizer.name=adamw, or "
                 "optimizer.weight_decay=0"
+            )
+        if self.ema_decay is not None and self.average_after is not None:
+            raise ConfigError(
+                "optimizer.ema_decay and optimizer.average_after are two averages of the weights; write null for one"
             )
 
 

@@ -29,8 +29,8 @@ class Encoder(nn.Module, ABC):
     """A net that reads rows step by step and returns a vector for each step.
 
     To write one, set the four attributes and define `forward` and `zero_state`. The constructor must take `input_size`
-    and `hidden_size`. It may take `num_layers`, `bidirectional`, `dropout` and `backend`. All other arguments are set
-    by `encoder.options`.
+    and `hidden_size`. It may take `num_layers`, `bidirectional`, `dropout`, `locked_dropout`, `weight_dropout` and
+    `backend`. All other arguments are set by `encoder.options`.
 
     >>> class Decay(Encoder):
     ...     def __init__(self, input_size, hidden_size):

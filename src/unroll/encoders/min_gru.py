@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from unroll.encoders import reference
 from unroll.encoders.interface import Encoder, Trace, check_layers
+from unroll.encoders.regularizers import LockedDropout
 from unroll.encoders.state import State, as_parts
 
 # Elements that are worth a call on a CPU. If one step of all rows has fewer, the rows are cut into pieces.
@@ -37,6 +38,7 @@ class MinGRU(Encoder):
         num_layers: int = 1,
         bidirectional: bool = False,
         dropout: float = 0.0,
+        locked_dropout: bool = False,
     ) -> None:
         """Make the parameters; see `RecurrentEncoder` for the arguments.
 
@@ -52,6 +54,8 @@ class MinGRU(Encoder):
         # The rows of each layer's weight: update gate and candidate, forward; then the same, backward.
         sizes = [input_size] + [self.output_size] * (num_layers - 1)
         self.projections = nn.ModuleList(nn.Linear(size, 2 * self.output_size) for size in sizes)
+        between = LockedDropout if locked_dropout else nn.Dropout
+        self.between = nn.ModuleList(between(dropout) for _ in range(num_layers - 1))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -76,7 +80,7 @@ class MinGRU(Encoder):
         after: list[Tensor] = []
         for layer, projection in enumerate(self.projections):
             if layer:
-                x = F.dropout(x, self.dropout, self.training)
+                x = self.between[layer - 1](x)
             projected: Tensor = projection(x)
             dtype = torch.promote_types(projected.dtype, torch.float32)
             outputs = []

@@ -15,6 +15,7 @@ from unroll.encoders.cells import CELLS, Cell
 from unroll.encoders.interface import Encoder, Trace, check_layers
 from unroll.encoders.layout import permute, round_up, time_first
 from unroll.encoders.parallel import Padding, over_rows
+from unroll.encoders.regularizers import LockedDropout, WeightDropout
 from unroll.encoders.state import State, as_parts, as_state, map_state
 
 BACKENDS = ("auto", "packed", "padded")
@@ -47,6 +48,8 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
         bidirectional: bool = False,
         dropout: float = 0.0,
         backend: str = "auto",
+        locked_dropout: bool = False,
+        weight_dropout: float = 0.0,
     ) -> None:
         """Make the parameters.
 
@@ -58,9 +61,11 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
             bidirectional: read each row from both ends; the outputs are concatenated, forward first.
             dropout: probability of dropping an output between two layers, in training.
             backend: one of `BACKENDS`.
+            locked_dropout: between two layers, drop the same outputs of a row at all steps, see `LockedDropout`.
+            weight_dropout: probability of dropping a recurrent weight, in training, see `WeightDropout`.
 
         Raises:
-            ValueError: the cell or the backend is unknown, a size is below 1, `dropout` is no probability, or there is
+            ValueError: the cell or the backend is unknown, a size is below 1, a dropout is no probability, or there is
                 dropout but only one layer.
         """
         if cell not in CELLS:
@@ -81,6 +86,8 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
         self.num_directions = 2 if bidirectional else 1
         self.output_size = self.num_directions * hidden_size
         self.state_parts = self._cell.state_parts
+        self.weight_dropout = WeightDropout(weight_dropout)
+        self.locked = nn.ModuleList(LockedDropout(dropout) for _ in range(num_layers - 1) if locked_dropout)
 
     @property
     def _cell(self) -> Cell:
@@ -99,13 +106,16 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
                     nn.init.xavier_uniform_(values)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> tuple[Tensor, State]:
-        state = self.start(x, lengths, state)
-        if lengths is None:
-            output, *after = self._cell.kernel(x, state, *self._arguments(), self.batch_first)
-            return output, as_state(after)
-        if self.backend_for(x) == "packed":
-            return self._packed(x, lengths, state)
-        return self._padded(x, lengths.to(x.device, torch.long), state)
+        state, weights = self.start(x, lengths, state), self._weights()
+        if not (self.locked and self.training):
+            return self._layers(x, lengths, state, weights)
+        after = []
+        for layer in range(self.num_layers):
+            x, own = self.locked[layer - 1](x) if layer else x, self._of_layer(layer)
+            before = as_state([part[own] for part in as_parts(state)])
+            x, end = self._layers(x, lengths, before, weights[own])
+            after.append(as_parts(end))
+        return x, as_state([torch.cat(part) for part in zip(*after, strict=True)])
 
     def trace(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> Trace:
         return reference.trace(self.cell, dict(self.named_parameters()), x, lengths, state)
@@ -120,21 +130,43 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
         zeros = x.new_zeros(self.num_layers * self.num_directions, x.size(0), self.hidden_size)
         return as_state([zeros] * len(self.state_parts))
 
-    def _arguments(self) -> tuple[Any, ...]:
-        """The arguments of torch's kernels for all layers and directions in one call."""
-        return self._flat_weights, self.bias, self.num_layers, self.dropout, self.training, self.bidirectional
+    def _weights(self) -> list[list[Tensor]]:
+        """Return the weights of each layer and direction, as the kernels take them: the second are the recurrent."""
+        weights: list[list[Tensor]] = [list(each) for each in self.all_weights]
+        dropped = self.weight_dropout([each[1] for each in weights])
+        return [[each[0], recurrent, *each[2:]] for each, recurrent in zip(weights, dropped, strict=True)]
 
-    def _packed(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+    def _of_layer(self, layer: int) -> slice:
+        """Return the places of a layer's directions in a state or in the weights."""
+        return slice(layer * self.num_directions, (layer + 1) * self.num_directions)
+
+    def _layers(
+        self, x: Tensor, lengths: Tensor | None, state: State, weights: list[list[Tensor]]
+    ) -> tuple[Tensor, State]:
+        """Run the layers that `state` and `weights` are of, with ordinary dropout between them."""
+        if lengths is None:
+            output, *after = self._cell.kernel(x, state, *self._arguments(weights), self.batch_first)
+            return output, as_state(after)
+        if self.backend_for(x) == "packed":
+            return self._packed(x, lengths, state, weights)
+        return self._padded(x, lengths.to(x.device, torch.long), state, weights)
+
+    def _arguments(self, weights: list[list[Tensor]]) -> tuple[Any, ...]:
+        """Return the arguments of torch's kernels for several layers, in all directions, in one call."""
+        flat, layers = [weight for each in weights for weight in each], len(weights) // self.num_directions
+        return flat, self.bias, layers, self.dropout, self.training, self.bidirectional
+
+    def _packed(self, x: Tensor, lengths: Tensor, state: State, weights: list[list[Tensor]]) -> tuple[Tensor, State]:
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
         data, batch_sizes, by_length, as_given = packed
         assert by_length is not None and as_given is not None
         state = map_state(lambda s: s.index_select(1, by_length), state)
-        data, *after = self._cell.kernel(data, batch_sizes, state, *self._arguments())
+        data, *after = self._cell.kernel(data, batch_sizes, state, *self._arguments(weights))
         packed = PackedSequence(data, batch_sizes, by_length, as_given)
         output, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.size(1))
         return output, map_state(lambda s: s.index_select(1, as_given), as_state(after))
 
-    def _padded(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+    def _padded(self, x: Tensor, lengths: Tensor, state: State, weights: list[list[Tensor]]) -> tuple[Tensor, State]:
         cell, (batch, given) = self._cell, x.shape[:2]
         time = round_up(given) if cell.compiled_by_shape and x.device.type == "cpu" else given
         steps, rows = torch.arange(time, device=x.device)[:, None], torch.arange(batch, device=x.device)
@@ -151,10 +183,13 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
         if self.bidirectional and has_padding and not is_held:
             orders.append(torch.where(padding.mask, steps, lengths - 1 - steps) * batch + rows)
         states: list[list[Tensor]] = []
-        for layer in range(self.num_layers):
-            x, after = self._one_layer(x, state, layer, padding, column, lengths, orders)
+        layers = len(weights) // self.num_directions
+        for layer in range(layers):
+            own = self._of_layer(layer)
+            before = [part[own] for part in as_parts(state)]
+            x, after = self._one_layer(x, before, weights[own], padding, column, lengths, orders)
             states += after
-            if layer < self.num_layers - 1:
+            if layer < layers - 1:
                 x = F.dropout(x, self.dropout, self.training)
                 if column:
                     x = torch.cat([x, padding.mask[..., None].to(x.dtype)], dim=-1)
@@ -163,8 +198,8 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
     def _one_layer(
         self,
         x: Tensor,
-        state: State,
-        layer: int,
+        state: list[Tensor],
+        weights: list[list[Tensor]],
         padding: Padding,
         column: bool,
         lengths: Tensor,
@@ -179,12 +214,11 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
         outputs, states = [], []
         together = self.num_directions // len(orders)  # directions in one call
         for direction, order in enumerate(orders):
-            index = layer * self.num_directions + direction
-            before = [part.narrow(0, index, together) for part in as_parts(state)]
-            each = self.all_weights[index : index + together]
-            weights = [weight for part in each for weight in (self._holding(part) if column else part)]
+            before = [part.narrow(0, direction, together) for part in state]
+            each = weights[direction : direction + together]
+            flat = [weight for part in each for weight in (self._holding(part) if column else part)]
             inputs = x if order is None else permute(x, order)
-            output, h, *others = over_rows(self._kernel, inputs, before, weights, padding)
+            output, h, *others = over_rows(self._kernel, inputs, before, flat, padding)
             if padding.begins < len(x):  # the kernel's own h is the one after the padding
                 last = output[lengths - 1, torch.arange(len(lengths), device=x.device), : self.hidden_size][None]
                 h = torch.cat([last, h[1:]]) if together == 2 else last

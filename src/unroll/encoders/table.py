@@ -11,7 +11,14 @@ from unroll.errors import ConfigError
 from unroll.registry import ENCODERS
 
 # The value by which a setting asks for nothing. An encoder may lack a setting as long as it has this value.
-_NEUTRAL: dict[str, Any] = {"num_layers": 1, "bidirectional": False, "dropout": 0, "backend": "auto"}
+_NEUTRAL: dict[str, Any] = {
+    "num_layers": 1,
+    "bidirectional": False,
+    "dropout": 0,
+    "locked_dropout": False,
+    "weight_dropout": 0,
+    "backend": "auto",
+}
 _NEEDED = ("input_size", "hidden_size")
 _ATTRIBUTES = {"input_size": int, "output_size": int, "num_directions": int, "state_parts": tuple}
 
@@ -38,8 +45,8 @@ def build_encoder(input_size: int, *, cell: str, options: Mapping[str, Any] | No
         input_size: features of each step's input.
         cell: a name in the table. The constructor gets it too if it has a parameter `cell`.
         options: further arguments of the constructor, by name.
-        settings: `hidden_size`, `num_layers`, `bidirectional`, `dropout`, `backend`. The constructor may lack one of
-            them if its value asks for nothing, such as `num_layers=1`.
+        settings: `hidden_size`, `num_layers`, `bidirectional`, `dropout`, `locked_dropout`, `weight_dropout`,
+            `backend`. The constructor may lack one of them if its value asks for nothing, such as `num_layers=1`.
 
     Raises:
         ConfigError: the cell is unknown, it lacks a setting or an option, an option is missing, or the encoder refuses

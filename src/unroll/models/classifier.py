@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from unroll.config import ClassificationConfig
 from unroll.encoders import Encoder, build_encoder, pool
-from unroll.encoders.regularizers import LockedDropout
+from unroll.encoders.regularizers import EmbeddingDropout, LockedDropout, same_masks
 from unroll.encoders.state import detach
 from unroll.text.vocabulary import PAD_ID, UNKNOWN_ID
 
@@ -31,6 +31,7 @@ class TextClassifier(nn.Module):
         head_size: int = 0,
         dropout: float = 0.0,
         word_dropout: float = 0.0,
+        embedding_dropout: float = 0.0,
         window: int | None = None,
     ) -> None:
         """Put the layers together.
@@ -43,6 +44,7 @@ class TextClassifier(nn.Module):
             head_size: units of a hidden ReLU layer between the pooled vector and the logits; 0 means no such layer.
             dropout: probability of dropping a feature of a document's embeddings and of its pooled vector, in training.
             word_dropout: probability of reading a word as `<unk>`, in training (Iyyer et al. 2015).
+            embedding_dropout: probability of dropping a word's embedding wherever it stands in the batch, in training.
             window: steps after which the gradient through time is cut, for an encoder of one direction; None means
                 never.
 
@@ -60,6 +62,7 @@ class TextClassifier(nn.Module):
         nn.init.zeros_(self.embedding.weight.data[PAD_ID])
         self.encoder = encoder
         self.pooling = tuple(pooling)
+        self.embedding_dropout = EmbeddingDropout(embedding_dropout, vocabulary_size)
         self.input_dropout, self.output_dropout = LockedDropout(dropout), nn.Dropout(dropout)
         self.word_dropout = word_dropout
         self.window = window
@@ -72,8 +75,10 @@ class TextClassifier(nn.Module):
         if self.training and self.word_dropout:
             dropped = torch.rand(ids.shape, device=ids.device) < self.word_dropout
             ids = ids.masked_fill(dropped & (ids != PAD_ID), UNKNOWN_ID)
-        x = self.input_dropout(self.embedding(ids))
-        pooled = pool(self._encode(x, lengths), lengths, self.pooling, self.encoder.num_directions)
+        x = self.input_dropout(self.embedding_dropout(self.embedding(ids), ids))
+        with same_masks():  # of all windows of a document
+            outputs = self._encode(x, lengths)
+        pooled = pool(outputs, lengths, self.pooling, self.encoder.num_directions)
         logits: Tensor = self.head(self.output_dropout(pooled))
         return logits
 
@@ -118,5 +123,6 @@ def build_classifier(config: ClassificationConfig, vocabulary_size: int, num_cla
         head_size=config.model.head_size,
         dropout=config.model.dropout,
         word_dropout=config.model.word_dropout,
+        embedding_dropout=config.model.embedding_dropout,
         window=config.tbptt.window,
     )

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from unroll.config import LanguageModelingConfig
 from unroll.encoders import Encoder, State, build_encoder
-from unroll.encoders.regularizers import LockedDropout
+from unroll.encoders.regularizers import EmbeddingDropout, LockedDropout, same_masks
 
 
 class LanguageModel(nn.Module):
@@ -26,6 +26,7 @@ class LanguageModel(nn.Module):
         vocabulary_size: int,
         one_hot: bool = False,
         tie_weights: bool = False,
+        embedding_dropout: float = 0.0,
         input_dropout: float = 0.0,
         output_dropout: float = 0.0,
     ) -> None:
@@ -37,6 +38,7 @@ class LanguageModel(nn.Module):
             one_hot: read each id as a unit vector instead of a learnt embedding; the encoder's `input_size` must be
                 `vocabulary_size`.
             tie_weights: use the embedding as the output layer's weight (Press & Wolf 2017, arXiv:1608.05859).
+            embedding_dropout: probability of dropping a symbol's embedding for a whole window, in training.
             input_dropout: probability of dropping a feature of a lane's embeddings for a whole window, in training.
             output_dropout: the same for the encoder's outputs.
 
@@ -54,6 +56,7 @@ class LanguageModel(nn.Module):
         self.embedding = None if one_hot else nn.Embedding(vocabulary_size, encoder.input_size)
         self.weight = None if tie_weights else nn.Parameter(torch.empty(vocabulary_size, encoder.output_size))
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
+        self.embedding_dropout = EmbeddingDropout(embedding_dropout, vocabulary_size)
         self.input_dropout, self.output_dropout = LockedDropout(input_dropout), LockedDropout(output_dropout)
         if self.embedding is not None:
             nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
@@ -82,15 +85,16 @@ class LanguageModel(nn.Module):
             logits: (batch, last, vocabulary).
             state: the encoder's state after the first `carry` steps.
         """
-        x = self.input_dropout(self._embed(ids))
+        x = self.input_dropout(self.embedding_dropout(self._embed(ids), ids))
         if carry is None or carry == ids.size(1):
             output, state = self.encoder(x, None, state)
         elif carry == 0:
             output, _ = self.encoder(x, None, state)
             state = self.encoder.zero_state(x) if state is None else state
         else:
-            first, state = self.encoder(x[:, :carry], None, state)
-            second, _ = self.encoder(x[:, carry:], None, state)
+            with same_masks():
+                first, state = self.encoder(x[:, :carry], None, state)
+                second, _ = self.encoder(x[:, carry:], None, state)
             output = torch.cat([first, second], dim=1)
         output = output if last is None else output[:, output.size(1) - last :]
         return F.linear(self.output_dropout(output), self.output_weight, self.bias), state
@@ -121,6 +125,7 @@ def build_language_model(config: LanguageModelingConfig, vocabulary_size: int) -
         vocabulary_size=vocabulary_size,
         one_hot=model.embedding_size is None,
         tie_weights=model.tie_weights,
+        embedding_dropout=model.embedding_dropout,
         input_dropout=model.input_dropout,
         output_dropout=model.output_dropout,
     )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from unroll.batching.streams import Window
 from unroll.config import LanguageModelingConfig
 from unroll.encoders import State
+from unroll.encoders.regularizers import activation_penalty
 from unroll.encoders.state import as_parts, as_state, detach
 from unroll.models.language_model import build_language_model
 from unroll.tasks.language_modeling_data import LanguageModelingData
@@ -36,12 +38,18 @@ class LanguageModeling(TaskModule):
         super().__init__(config, model, data, total_steps, lambda: [StreamMetrics()])
         self.states: dict[str, State | None] = {"train": None, "val": None, "test": None}
         self._strides: list[int] = []  # of the windows since the last optimiser step
+        self._penalty: Tensor | None = None  # of the window that is being trained on
+        if config.model.activation_penalty or config.model.temporal_penalty:
+            model.output_dropout.register_forward_hook(self._penalise)
 
     def forward(self, batch: Window, split: str) -> Tensor:
         """Return the logits (lanes, stride, vocabulary) of a window, and keep the state of `split` for the next."""
         state = self.states[split]
         if state is not None:
-            state = detach(state, ended=batch.starts)
+            ended = batch.starts
+            if split == "train" and (p := self.config.tbptt.state_dropout):
+                ended = ended | (torch.rand(ended.shape, device=ended.device) < p)
+            state = detach(state, ended)
         logits: Tensor
         logits, self.states[split] = self.model(batch.ids, state, carry=batch.carry, last=batch.targets.size(1))
         return logits
@@ -52,7 +60,17 @@ class LanguageModeling(TaskModule):
         loss = F.cross_entropy(logits, targets)
         self._strides.append(batch.targets.size(1))
         correct = (logits.detach().argmax(-1) == targets).float().mean()
-        return {"loss": loss, "bpc": loss.detach() / math.log(2), "accuracy": correct}
+        figures = {"loss": loss, "bpc": loss.detach() / math.log(2), "accuracy": correct}
+        if self._penalty is not None:
+            penalty, self._penalty = self._penalty, None
+            # Its gradient and not its value: the figure stays the cross entropy.
+            figures |= {"loss": loss + (penalty - penalty.detach()), "penalty": penalty.detach()}
+        return figures
+
+    def _penalise(self, dropout: nn.Module, inputs: tuple[Tensor], dropped: Tensor) -> None:
+        if self.training:
+            model = self.config.model
+            self._penalty = activation_penalty(inputs[0], dropped, model.activation_penalty, model.temporal_penalty)
 
     def carried_state(self) -> State | None:
         return self.states["train"]

@@ -34,7 +34,7 @@ from unroll.training.callbacks.progress import ProgressBars
 from unroll.training.callbacks.recurrence import Recurrence
 from unroll.training.callbacks.signals import StopOnSignal
 from unroll.training.callbacks.tensorboard import Throughput, hyperparameters
-from unroll.training.callbacks.weight_averaging import WeightAverage
+from unroll.training.callbacks.weight_averaging import weight_averages
 from unroll.training.init_from import initialise
 from unroll.training.pretraining import pretrain, pretraining_in, pretraining_of, settings_in, stopped_before_training
 from unroll.training.report import print_data, print_summary
@@ -209,8 +209,7 @@ class Run:
         ]
         # After samples and pictures, since it takes the averaged weights back at the end of the validation, and after
         # the checkpoints, since it puts them in place of the others at the end of the training.
-        if config.optimizer.ema_decay is not None:
-            callbacks.append(WeightAverage(config.optimizer.ema_decay))
+        callbacks += weight_averages(config.optimizer, self.module.monitor, self.module.monitor_mode)
         if config.early_stopping.patience is not None:
             patience, mode = config.early_stopping.patience, self.module.monitor_mode
             callbacks.append(EarlyStopping(self.module.monitor, mode=mode, patience=patience, check_finite=False))

@@ -25,7 +25,7 @@ from unroll.tasks.optimization import build_optimizer, build_schedule
 from unroll.tasks.spec import TASKS
 from unroll.training.callbacks.checkpointing import Checkpointing
 from unroll.training.callbacks.tensorboard import Throughput
-from unroll.training.callbacks.weight_averaging import WeightAverage
+from unroll.training.callbacks.weight_averaging import weight_averages
 
 _OPTIMIZER = "optimizer_states"
 
@@ -91,15 +91,20 @@ def _loops() -> dict[str, Any]:
 
 def _check_callbacks(content: Mapping[str, Any], config: Config) -> None:
     callbacks: list[Any] = [Throughput(1), Checkpointing(Path(), "", "max", None, None)]
+    module = TASKS[config.kind].load("module")
     if config.early_stopping.patience is not None:
-        module = TASKS[config.kind].load("module")
         callbacks.append(EarlyStopping(module.monitor, mode=module.monitor_mode, check_finite=False))
-    if config.optimizer.ema_decay is not None:
-        callbacks.append(WeightAverage(config.optimizer.ema_decay))
+    averages = weight_averages(config.optimizer, module.monitor, module.monitor_mode)
+    states = {callback.state_key: callback.state_dict() for callback in [*callbacks, *averages]}
+    _check_form(content["callbacks"], states, "callbacks")
+    for average in averages:
         weights = {"current_model_state": content["state_dict"], "averaging_state": {"n_averaged": torch.tensor(0)}}
         _check_form(content, weights, "checkpoint")
-    states = {callback.state_key: callback.state_dict() for callback in callbacks}
-    _check_form(content["callbacks"], states, "callbacks")
+        state = content["callbacks"][average.state_key]
+        if content["averaging_state"]["n_averaged"] < state.get("first", 0):
+            raise ValueError("its entry 'averaging_state.n_averaged' is damaged")
+        if "figures" in state:
+            entry(content, f"callbacks.{average.state_key}.figures", dict, of=float)
     entry(content, "callbacks.Checkpointing.best_metrics", dict, of=float)
     for name, mean in content["callbacks"]["Throughput"]["stretch"]["means"].items():
         count = len(mean["weights"]) if isinstance(mean, Mapping) and isinstance(mean.get("weights"), list) else 0
