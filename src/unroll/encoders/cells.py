@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 # Pre-activations at which a sigmoid is exactly 0 or 1 and its slope exactly 0, in every precision from bf16 to float64.
 _SHUT, _OPEN = -1e4, 1e4
@@ -27,6 +28,31 @@ class Cell:
     precision has room for. A cell without `hold` can't be held."""
     hold_forward: bool = False  # use `hold` in the forward direction too, where the padding comes last
     compiled_by_shape: bool = False  # its CPU kernel is compiled anew for each number of steps
+
+    def run(self, x: Tensor, *arguments: Any) -> Sequence[Tensor]:
+        """Call the kernel. Where autocast asks for a precision that the CPU can't compute in, it computes in float32 and
+        its results are rounded: there torch's LSTM fails, and its other kernels take many times as long."""
+        dtype = torch.get_autocast_dtype("cpu")
+        if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or _computes_in(dtype):
+            results: Sequence[Tensor] = self.kernel(x, *arguments)
+            return results
+        with torch.autocast("cpu", enabled=False):
+            results = self.kernel(_widened(x), *map(_widened, arguments))
+        return [result.to(dtype) for result in results]
+
+
+def _computes_in(dtype: torch.dtype) -> bool:
+    """Return whether this CPU has instructions for a precision of autocast."""
+    asked = torch.ops.mkldnn
+    return bool(asked._is_mkldnn_bf16_supported() if dtype == torch.bfloat16 else asked._is_mkldnn_fp16_supported())
+
+
+def _widened(argument: Any) -> Any:
+    """Return an argument of a kernel with its narrow tensors as float32."""
+    if isinstance(argument, list | tuple):
+        return type(argument)(map(_widened, argument))
+    is_narrow = isinstance(argument, Tensor) and argument.dtype in (torch.bfloat16, torch.float16)
+    return argument.float() if is_narrow else argument
 
 
 CELLS = {

@@ -145,7 +145,7 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
     ) -> tuple[Tensor, State]:
         """Run the layers that `state` and `weights` are of, with ordinary dropout between them."""
         if lengths is None:
-            output, *after = self._cell.kernel(x, state, *self._arguments(weights), self.batch_first)
+            output, *after = self._cell.run(x, state, *self._arguments(weights), self.batch_first)
             return output, as_state(after)
         if self.backend_for(x) == "packed":
             return self._packed(x, lengths, state, weights)
@@ -161,7 +161,7 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
         data, batch_sizes, by_length, as_given = packed
         assert by_length is not None and as_given is not None
         state = map_state(lambda s: s.index_select(1, by_length), state)
-        data, *after = self._cell.kernel(data, batch_sizes, state, *self._arguments(weights))
+        data, *after = self._cell.run(data, batch_sizes, state, *self._arguments(weights))
         packed = PackedSequence(data, batch_sizes, by_length, as_given)
         output, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.size(1))
         return output, map_state(lambda s: s.index_select(1, as_given), as_state(after))
@@ -238,5 +238,5 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
         parts = len(self.state_parts)
         state, weights = as_state(states_and_weights[:parts]), list(states_and_weights[parts:])
         both = len(weights) == 8
-        results: Sequence[Tensor] = self._cell.kernel(x, state, weights, True, 1, 0.0, self.training, both, False)
+        results: Sequence[Tensor] = self._cell.run(x, state, weights, True, 1, 0.0, self.training, both, False)
         return results
