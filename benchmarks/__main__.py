@@ -101,6 +101,15 @@ def time_to_quality(request: Request) -> Table:
     return time_to_quality(textbook, ours, request.steps, request.rounds)
 
 
+def baselines(request: Request) -> Table:
+    """default recipes, n-grams, compressors, mixtures (steps: of the recipes); long"""
+    reviews = prepared(request.reviews("task=imdb"))
+    novel = read(request.novel("task=mysterious_island"))
+    from benchmarks.baselines import baselines
+
+    return baselines(reviews, novel, request.steps)
+
+
 TABLES: dict[str, Callable[[Request], Table]] = {
     "imdb": imdb,
     "charlm": charlm,
@@ -111,6 +120,7 @@ TABLES: dict[str, Callable[[Request], Table]] = {
     "overhead": overhead,
     "busy": busy,
     "time-to-quality": time_to_quality,
+    "baselines": baselines,
 }
 
 

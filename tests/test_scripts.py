@@ -43,6 +43,10 @@ def test_train_predict_and_evaluate(shell: Shell, trained: str, reviews: Path) -
     for data in (reviews, reviews / "test.csv"):
         assert json.loads(shell("evaluate.py", trained, "--data", str(data)).out) == pytest.approx(figures)
     assert json.loads(shell("evaluate.py", trained, "--split", "val").out)["examples"] == 40
+    mixed = json.loads(shell("evaluate.py", trained, "--mix").out)
+    assert {name: mixed[name] for name in figures} == pytest.approx(figures)
+    assert {"ngram_accuracy", "mixed_accuracy", "mixed_loss", "ngram_factor"} <= set(mixed)
+    assert next(iter(mixed)) == "accuracy"
 
 
 def test_predict_reads_files_and_standard_input(shell: Shell, trained: str) -> None:

@@ -15,6 +15,7 @@ import benchmarks.busy
 import benchmarks.encoders
 import benchmarks.inference
 import benchmarks.runs
+from benchmarks.baselines import BITS, PROGRAMS, _archive, baselines
 from benchmarks.encoders import BACKENDS, CELLS, DIRECTIONS
 from benchmarks.quality import time_to_quality
 from benchmarks.request import STAND_IN, Request, read
@@ -167,6 +168,35 @@ def check_quality(found: list[dict[str, Any]]) -> None:
     assert found[0]["sooner"] == 1
     assert found[0]["seconds"] > 0
     assert [row["figure"] > 0 for row in found] == [True] * 3
+
+
+@pytest.mark.usefixtures("benchmark")
+def test_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zpaq that copies takes the bits that the text has."""
+    Path("bin").mkdir()
+    Path("bin/zpaq").write_text("#!/bin/sh\n/bin/cp text archive.zpaq\n")
+    Path("bin/zpaq").chmod(0o755)
+    monkeypatch.setenv("PATH", str(Path("bin").resolve()))
+    reviews = read(["task=imdb", "data.path=reviews.csv", *SMALL])
+    novel = read(["task=mysterious_island", "data.path=any.txt", "data.batch_size=4", *SMALL])
+    table = baselines(reviews, novel, steps=2)
+    found = {(row["figure"], row["model"]): row for row in table.rows}
+    assert [figure for figure, _ in found] == ["accuracy"] * 3 + [BITS] * 7
+    assert all(row["seconds"] > 0 for row in table.rows)
+    zpaq = found[BITS, "zpaq -m5"]
+    for split, part in (("val", TEXT[-1560:-780]), ("test", TEXT[-780:])):
+        assert zpaq[split] == pytest.approx(8 * len(part.encode()) / len(part))
+    assert zpaq["mib"] > 0
+    # The text repeats a line, so that everything is known to whoever counts.
+    assert found[BITS, "n-grams, Kneser-Ney"]["test"] < 0.1 < found[BITS, "unroll's default"]["test"]
+    assert found["accuracy", "n-grams, naive Bayes weights"]["test"] > 0.9
+
+
+@pytest.mark.usefixtures("benchmark")
+def test_a_compressor_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROGRAMS, "zpaq -m5", ["false"])
+    with pytest.raises(UserError, match=r"^false ended with exit code 1; take it off PATH"):
+        _archive(b"text", "zpaq -m5")
 
 
 def test_film_reviews_replace_a_novel_that_cannot_be_downloaded(

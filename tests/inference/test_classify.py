@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 import math
@@ -9,22 +10,27 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from torch.nn import functional as F
 
 from tests.faults import checkpoint_bombs as bombs
 from tests.settings import from_dict
 from unroll import checkpoint
+from unroll.batching.documents import Documents
 from unroll.config import to_dict
 from unroll.errors import CheckpointError, DataError
 from unroll.inference.classify import CHUNK, LoadedClassifier
 from unroll.inference.evaluate import evaluate
 from unroll.inference.load import load
 from unroll.models.classifier import build_classifier
+from unroll.ngrams.naive_bayes import NaiveBayesNGrams
 from unroll.progress import Display, display
+from unroll.tasks.spec import load_data
 from unroll.text.vocabulary import Vocabulary
 
 WORDS = ["a", "good", "bad", "film", "plot", "<3", "it", "'"]
@@ -149,6 +155,28 @@ def test_evaluation_agrees_with_counting_by_hand(model: LoadedClassifier, tmp_pa
         hits = sum(took and y == label for took, y in zip(taken, labels, strict=True))
         assert figures[f"precision/{name}"] == pytest.approx(hits / sum(taken) if any(taken) else 0.0)
         assert figures[f"recall/{name}"] == pytest.approx(hits / labels.count(label))
+
+
+def test_the_logits_of_ngrams_join_the_models(reviews: Path, tmp_path: Path) -> None:
+    """With the factor that is best for the validation reviews; a fifth of them have the other label."""
+    config = from_dict({"data": {"path": str(reviews), "folder": str(tmp_path), "val_fraction": 0.3}})
+    data = load_data(config)
+    data.val = dataclasses.replace(data.val, labels=(data.val.labels + (np.arange(len(data.val)) % 5 == 0)) % 2)
+    net = build_classifier(config, len(data.vocabulary), 2).eval()
+    model = LoadedClassifier(net, data.vocabulary, data.labels, config, {})
+    figures = model.score_mixed(data.test, data)
+    ngrams = NaiveBayesNGrams(data.train, 2)
+
+    def loss(documents: Documents, factor: float) -> float:
+        mixed = model.logits(documents).double() + factor * torch.from_numpy(ngrams.logits(documents))
+        return float(F.cross_entropy(mixed, torch.from_numpy(documents.labels)))
+
+    factor = figures["ngram_factor"]
+    assert loss(data.val, factor) <= min(loss(data.val, other) for other in (0.0, factor - 0.1, factor + 0.1))
+    assert figures["mixed_loss"] == pytest.approx(loss(data.test, factor), abs=1e-6)
+    right = ngrams.logits(data.test).argmax(1) == data.test.labels
+    assert figures["ngram_accuracy"] == pytest.approx(right.mean())
+    assert figures["mixed_accuracy"] > figures["accuracy"]
 
 
 def test_labels_that_the_model_does_not_know_and_another_corpus_are_refused(

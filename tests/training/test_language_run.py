@@ -14,6 +14,8 @@ import unroll
 from tests.tasks.conftest import novel_config
 from tests.training.boards import events
 from tests.training.conftest import Finished, finish
+from unroll import checkpoint
+from unroll.errors import DataError
 from unroll.inference.evaluate import evaluate
 from unroll.inference.generate import LoadedLanguageModel
 
@@ -89,6 +91,43 @@ def test_dynamic_evaluation_has_names_of_its_own(written: Finished) -> None:
         "characters",
         "unknown",
     }
+
+
+@pytest.mark.parametrize(("dynamic", "prefix"), [(False, ""), (True, "dynamic_")])
+def test_a_mixture_is_no_worse_than_its_parts_and_comes_after_them(
+    written: Finished, dynamic: bool, prefix: str
+) -> None:
+    """Its weights are fitted on this very part; expectation maximisation comes close to the best, and ends."""
+    best = Path(written.summary["checkpoints"]["best"])
+    figures = evaluate(best, None, "val", dynamic=dynamic, mix=True)
+    pure = evaluate(best, None, "val", dynamic=dynamic)
+    assert {name: figures[name] for name in pure} == pytest.approx(pure, abs=1e-6)
+    assert figures[f"{prefix}mixed_bpc"] <= min(figures[f"{prefix}bpc"], figures["ngram_bpc"]) + 1e-3
+    names = [name for name in figures if name.endswith("bpc")]
+    assert names == [f"{prefix}bpc", "ngram_bpc", f"{prefix}mixed_bpc"]
+
+
+def test_a_mixture_needs_the_training_text(written: Finished, text: Path) -> None:
+    best = Path(written.summary["checkpoints"]["best"])
+    own = text.read_text()
+    try:
+        for changed, message in ((own[::-1], "not the one that the model was trained on"), (None, "can't be had")):
+            text.unlink()
+            if changed is not None:
+                text.write_text(changed)
+            with pytest.raises(DataError, match=f"{message}.*leave out --mix") as caught:
+                evaluate(best, Path(__file__), "test", mix=True)
+            assert "\n" not in str(caught.value)
+    finally:
+        text.write_text(own)
+
+
+def test_a_mixture_needs_the_symbols_of_the_training_text(written: Finished, tmp_path: Path) -> None:
+    content = checkpoint.load(Path(written.summary["checkpoints"]["best"]))
+    content["vocabulary"][2:4] = content["vocabulary"][3:1:-1]
+    checkpoint.save(content, tmp_path / "other.ckpt")
+    with pytest.raises(DataError, match=r"has other symbols than the model .*leave out --mix"):
+        evaluate(tmp_path / "other.ckpt", Path(__file__), "test", mix=True)
 
 
 def test_tensorboard_has_the_curves_and_the_samples(written: Finished) -> None:

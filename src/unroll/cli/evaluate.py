@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> None:
     options = parser(
         "evaluate",
         "Print a model's figures on data as JSON.",
-        ("best.ckpt", "best.ckpt --data reviews.csv", "novel.ckpt --split val --dynamic"),
+        ("best.ckpt", "best.ckpt --data reviews.csv", "novel.ckpt --split val --dynamic", "best.ckpt --mix"),
     )
     options.add_argument("checkpoint", type=Path, metavar="CKPT", help="a best.ckpt or last.ckpt")
     options.add_argument(
@@ -27,10 +27,16 @@ def main(arguments: list[str]) -> None:
     )
     options.add_argument("--split", choices=("val", "test"), default="test", help="part of the corpus (default: test)")
     options.add_argument("--dynamic", action="store_true", help="let a language model learn from the text as it reads")
+    options.add_argument(
+        "--mix",
+        action="store_true",
+        help="add the figures of a mixture with counted n-grams of the training data; its weights are fitted on "
+        "validation",
+    )
     given: argparse.Namespace = options.parse_args(arguments)
     with on_stderr():
         runtime.configure()
         from unroll.inference.evaluate import evaluate
 
-        figures = evaluate(given.checkpoint, given.data, given.split, given.dynamic)
+        figures = evaluate(given.checkpoint, given.data, given.split, given.dynamic, given.mix)
     print(json.dumps(figures, indent=2))

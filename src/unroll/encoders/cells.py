@@ -30,8 +30,8 @@ class Cell:
     compiled_by_shape: bool = False  # its CPU kernel is compiled anew for each number of steps
 
     def run(self, x: Tensor, *arguments: Any) -> Sequence[Tensor]:
-        """Call the kernel. Where autocast asks for a precision that the CPU can't compute in, it computes in float32 and
-        its results are rounded: there torch's LSTM fails, and its other kernels take many times as long."""
+        """Call the kernel. Where autocast asks for a precision that the CPU has no instructions for, it computes in
+        float32, and its results are rounded: there torch's LSTM fails, and its other kernels take far longer."""
         dtype = torch.get_autocast_dtype("cpu")
         if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or _computes_in(dtype):
             results: Sequence[Tensor] = self.kernel(x, *arguments)

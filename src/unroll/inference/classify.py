@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unroll import progress
 from unroll.batching.documents import BucketSampler, Documents
 from unroll.config import ClassificationConfig, ClassificationDataConfig
 from unroll.corpora.files import TextFile, read_rows
@@ -25,8 +26,11 @@ from unroll.inference.description import describe, listed
 from unroll.inference.forks import compute_alone_after_fork
 from unroll.inference.weights import vocabulary_of, with_weights, words
 from unroll.models.classifier import TextClassifier, build_classifier
+from unroll.ngrams.mixture import fit_factor
+from unroll.ngrams.naive_bayes import NaiveBayesNGrams
 from unroll.progress import Task, begin
 from unroll.shown import shown
+from unroll.tasks.classification_data import ClassificationData
 from unroll.tasks.metrics import classification_metrics, per_class
 from unroll.text.tokenizers import get_tokenizer
 from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
@@ -168,10 +172,27 @@ class LoadedClassifier:
         `recall/NAME` and `f1/NAME`; see `unroll.tasks.metrics`."""
         with begin("evaluating", len(documents), "documents") as task:
             logits, targets = self.logits(documents, task), torch.from_numpy(documents.labels)
+        figures = self._figures(logits, targets) | {"examples": len(targets)}
+        return figures | {name: float(value) for name, value in per_class(self.labels)(logits, targets).items()}
+
+    def score_mixed(self, documents: Documents, data: ClassificationData) -> dict[str, float]:
+        """Return the figures of `score`, those of `NaiveBayesNGrams` of the training documents as `ngram_*`, and as
+        `mixed_*` those of both together: the n-grams' logits, times `ngram_factor`, are added to the model's. The
+        factor is fitted on the validation documents."""
+        progress.say("fitting the n-grams of the training documents, and their factor on validation")
+        ngrams = NaiveBayesNGrams(data.train, len(self.labels))
+        own = self.logits(data.val).double().numpy()
+        factor = fit_factor(own, ngrams.logits(data.val), data.val.labels)
+        logits, by_ngrams = self.logits(documents).double(), torch.from_numpy(ngrams.logits(documents))
+        targets, figures = torch.from_numpy(documents.labels), self.score(documents)
+        for name, mixture in {"ngram": by_ngrams, "mixed": logits + factor * by_ngrams}.items():
+            figures |= {f"{name}_{key}": value for key, value in self._figures(mixture, targets).items()}
+        return figures | {"ngram_factor": factor}
+
+    def _figures(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
         figures = classification_metrics(len(self.labels))(logits, targets)
-        figures |= {"loss": F.cross_entropy(logits, targets), "examples": len(targets)}
-        figures |= per_class(self.labels)(logits, targets)
-        return {name: value if isinstance(value, int) else float(value) for name, value in figures.items()}
+        figures["loss"] = F.cross_entropy(logits, targets)
+        return {name: float(value) for name, value in figures.items()}
 
     @torch.inference_mode()
     def logits(self, documents: Documents, task: Task | None = None) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,12 +16,21 @@ from unroll.errors import DataError, UserError
 from unroll.inference.arguments import texts_of, whole
 from unroll.inference.description import describe
 from unroll.inference.forks import compute_alone_after_fork
+from unroll.inference.mixing import score_mixed
 from unroll.inference.sampling import Sampler, Symbols
-from unroll.inference.score import Ids, gradient_rms, score, score_dynamically
+from unroll.inference.score import (
+    Ids,
+    dynamic_predictions,
+    gradient_rms,
+    predictions,
+    score,
+    score_dynamically,
+)
 from unroll.inference.stepper import Stepper, make_stepper
 from unroll.inference.weights import vocabulary_of, with_weights
 from unroll.models.language_model import LanguageModel, build_language_model
 from unroll.progress import track
+from unroll.tasks.language_modeling_data import LanguageModelingData
 from unroll.text import characters
 from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
 
@@ -93,6 +102,15 @@ class LoadedLanguageModel:
         """Return the figures of a model that learns from the text as it reads it. The checkpoint is the model's own: it
         holds the gradients' sizes. See `unroll.inference.score.score_dynamically`."""
         return score_dynamically(self.model, ids, gradient_rms(checkpoint, self.model, self.config.optimizer))
+
+    def score_mixed(self, ids: Ids, data: LanguageModelingData, checkpoint: Path | None = None) -> dict[str, float]:
+        """Return the figures of the model, and of its mixture with counted n-grams of its training data. With its
+        checkpoint the model learns from the text as it reads it. See `unroll.inference.mixing.score_mixed`."""
+        net = partial(predictions, self.model)
+        if checkpoint is not None:
+            rms = gradient_rms(checkpoint, self.model, self.config.optimizer)
+            net = partial(dynamic_predictions, self.model, rms=rms)
+        return score_mixed(net, ids, data.train, data.val, len(self.vocabulary), dynamic=checkpoint is not None)
 
     @cached_property
     def _stepper(self) -> Stepper:

@@ -34,21 +34,40 @@ LEARNING_RATE = 5e-5
 DECAY = 2e-3  # how far each update takes a weight back to its trained value, as a share of the way
 
 Ids = npt.NDArray[np.int32]
+Predictions = Iterator[tuple[Tensor, Window]]  # logits (1, time, vocabulary), and what they predict
 
 
-@torch.inference_mode()
 def score(model: LanguageModel, ids: Ids) -> dict[str, float]:
     """Return the figures of `StreamMetrics` for a text that is read as one stream, the number of `characters` that were
     predicted, and how many characters of the text are `unknown` to the model. These count as one rare symbol."""
-    metrics, state = StreamMetrics(), None
-    for window in _windows(ids, WINDOW):
-        logits, state = model(window.ids, state)
-        metrics.update(logits, window.targets)
-    return metrics.compute() | _counts(ids)
+    return figures(predictions(model, ids)) | counts(ids)
 
 
 def score_dynamically(model: LanguageModel, ids: Ids, rms: dict[str, Tensor]) -> dict[str, float]:
-    """Return the same figures, under names that begin with `dynamic_`, for a copy of the model that learns on.
+    """Return the same figures for `dynamic_predictions`, under names that begin with `dynamic_`."""
+    found = figures(dynamic_predictions(model, ids, rms))
+    return {f"dynamic_{name}": value for name, value in found.items()} | counts(ids)
+
+
+def figures(predicted: Predictions) -> dict[str, float]:
+    """Return the figures of `StreamMetrics` for predictions."""
+    metrics = StreamMetrics()
+    for logits, window in predicted:
+        metrics.update(logits, window.targets)
+    return metrics.compute()
+
+
+@torch.inference_mode()
+def predictions(model: LanguageModel, ids: Ids) -> Predictions:
+    """Yield the logits (1, time, vocabulary) of a text's windows; the text is read as one stream."""
+    state = None
+    for window in _windows(ids, WINDOW):
+        logits, state = model(window.ids, state)
+        yield logits, window
+
+
+def dynamic_predictions(model: LanguageModel, ids: Ids, rms: dict[str, Tensor]) -> Predictions:
+    """Yield the logits of the windows of a text for a copy of the model that learns on.
 
     The model predicts a segment. Then every weight takes a step against its gradient in the segment, divided by the
     root mean square of its gradients in training, and moves back a little towards its trained value (Krause et al.
@@ -65,19 +84,17 @@ def score_dynamically(model: LanguageModel, ids: Ids, rms: dict[str, Tensor]) ->
     mean = torch.cat([value.flatten() for value in rms.values()]).mean()
     decay = {name: (DECAY * value / mean).clamp(max=1.0) for name, value in rms.items()}
     floor = 1e-3 * mean  # keeps steps small for weights that had hardly any gradient in training
-    metrics = StreamMetrics()
     state: State | None = None
     for window in _windows(ids, SEGMENT):
         state = None if state is None else detach(state, ended=window.starts)
         logits, state = model(window.ids, state)
-        metrics.update(logits.detach(), window.targets)
+        yield logits.detach(), window
         loss = F.cross_entropy(logits.flatten(0, 1), window.targets.flatten())
         gradients = torch.autograd.grad(loss, list(model.parameters()))
         with torch.no_grad():
             for (name, parameter), gradient in zip(model.named_parameters(), gradients, strict=True):
                 parameter.addcdiv_(gradient, rms[name] + floor, value=-LEARNING_RATE)
                 parameter.lerp_(trained[name], decay[name])
-    return {f"dynamic_{name}": value for name, value in metrics.compute().items()} | _counts(ids)
 
 
 def gradient_rms(path: Path, model: LanguageModel, config: OptimizerConfig) -> dict[str, Tensor]:
@@ -114,5 +131,6 @@ def _windows(ids: Ids, length: int) -> Iterator[Window]:
         yield lanes[span]
 
 
-def _counts(ids: Ids) -> dict[str, float]:
+def counts(ids: Ids) -> dict[str, float]:
+    """Return how many characters of a text are predicted, and how many are unknown."""
     return {"characters": len(ids) - 1, "unknown": int((ids == UNKNOWN_ID).sum())}

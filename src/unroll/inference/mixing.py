@@ -1,0 +1,82 @@
+"""A language model's predictions mixed with those of counted n-grams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unroll import progress
+from unroll.inference.score import Ids, Predictions, counts
+from unroll.ngrams import kneser_ney
+from unroll.ngrams.adaptive import AdaptiveCounts
+from unroll.ngrams.kneser_ney import Floats, Integers, KneserNey
+from unroll.ngrams.mixture import fit_weights
+from unroll.tasks.metrics import StreamMetrics
+
+ADAPTIVE_ORDER = 6  # chosen on the novel's validation part
+
+Step = tuple[Floats, Integers, Tensor]  # (models, time, vocabulary) probabilities, (time,) cells, (1, time) targets
+
+
+def score_mixed(
+    net: Callable[[Ids], Predictions], ids: Ids, train: Ids, val: Ids, vocabulary_size: int, *, dynamic: bool
+) -> dict[str, float]:
+    """Return the figures of a net, of a Kneser-Ney model of its training text, and of their linear mixture.
+
+    A mixture's weights depend on the longest context that the n-grams know, see `unroll.ngrams.mixture`. They and the
+    order of the n-grams are fitted on the validation text.
+
+    Args:
+        net: from a text to the net's predictions.
+        ids: (characters,) of the text to predict.
+        train: (characters,) of the text that the net was trained on.
+        val: (characters,) of the validation text. It may be `ids`: the mixture has so few weights that the figures are
+            hardly better for it.
+        vocabulary_size: ids are below this.
+        dynamic: the net learns on. Then the mixture has a third model, `AdaptiveCounts` of the text itself, and the
+            names of the figures of net and mixture begin with `dynamic_`.
+
+    Returns:
+        The figures of `StreamMetrics`: the net's, those of the n-grams as `ngram_*` with their `ngram_order`, those of
+        the mixture as `mixed_*`; and `characters` and `unknown`, see `unroll.inference.score.score`.
+    """
+    progress.say("counting the n-grams of the training text, and fitting the mixture on validation")
+    ngrams = kneser_ney.fit(train, val, vocabulary_size)
+    likelihoods, cells = [], []
+    for probabilities, known, targets in _steps(net, val, ngrams, dynamic):
+        likelihoods.append(probabilities[:, np.arange(len(known)), targets[0].numpy()].T)
+        cells.append(known)
+    num_cells = ngrams.order * (ADAPTIVE_ORDER if dynamic else 1)
+    weights = fit_weights(np.concatenate(likelihoods), np.concatenate(cells), num_cells)
+    metrics = [StreamMetrics() for _ in range(3)]  # of net, n-grams and mixture
+    for probabilities, known, targets in _steps(net, ids, ngrams, dynamic):
+        mixture = np.einsum("tm,mtv->tv", weights[known], probabilities)
+        for metric, part in zip(metrics, (*probabilities[:2], mixture), strict=True):
+            metric.update(torch.from_numpy(part).log()[None], targets)
+    prefix = "dynamic_" if dynamic else ""
+    names = (prefix, "ngram_", f"{prefix}mixed_")
+    found = {
+        f"{name}{key}": value
+        for name, metric in zip(names, metrics, strict=True)
+        for key, value in metric.compute().items()
+    }
+    return found | {"ngram_order": ngrams.order} | counts(ids)
+
+
+def _steps(net: Callable[[Ids], Predictions], ids: Ids, ngrams: KneserNey, dynamic: bool) -> Iterator[Step]:
+    """Yield, window by window, what net, n-grams and, if `dynamic`, adaptive counts predict."""
+    adaptive = AdaptiveCounts(ADAPTIVE_ORDER, ngrams.vocabulary_size) if dynamic else None
+    begin = 0
+    for logits, window in net(ids):
+        read = ids[begin : begin + logits.size(1)]
+        by_ngrams, cells = ngrams.predict(read, ids[:begin])
+        probabilities = [logits[0].double().softmax(-1).numpy(), by_ngrams]
+        if adaptive is not None:
+            by_counts, lengths = adaptive.predict(read)
+            probabilities.append(by_counts)
+            cells = cells * ADAPTIVE_ORDER + lengths
+        yield np.stack(probabilities), cells, window.targets
+        begin += len(read)

@@ -1,0 +1,67 @@
+"""How much each model counts in a mixture: of probabilities, or of logits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unroll.ngrams.kneser_ney import Floats, Integers
+
+PRIOR = 50.0  # symbols that the weights of all cells together count for in each cell
+ITERATIONS = 100
+MOST = 16.0  # for the factor of logits; without a bound it would be infinite where all labels are predicted
+
+
+def fit_weights(likelihoods: Floats, cells: Integers, num_cells: int) -> Floats:
+    """Return how much each model counts, cell by cell, so that the mixture gives the text the highest probability.
+
+    The probability of a symbol is sum_m weights[cell, m] p_m(symbol) (Jelinek & Mercer 1980). Expectation maximisation
+    finds the weights. A cell of few symbols keeps close to the weights that are best for all of them, and an empty one
+    has just these.
+
+    Args:
+        likelihoods: (positions, models) that each model gave to the symbol that came; in no row are all 0.
+        cells: (positions,) below `num_cells`: what is known before the symbol, such as a context's length.
+        num_cells: rows of the result.
+
+    Returns:
+        weights: (num_cells, models); each row sums to 1.
+    """
+    models = likelihoods.shape[1]
+    overall = np.full((1, models), 1 / models)
+    overall = _maximise(likelihoods, np.zeros_like(cells), overall, prior=0.0)
+    return _maximise(likelihoods, cells, np.repeat(overall, num_cells, axis=0), PRIOR)
+
+
+def fit_factor(logits: Floats, others: Floats, labels: Integers) -> float:
+    """Return the factor in 0 … `MOST` for which `logits + factor * others` give the labels the highest probability.
+
+    Args:
+        logits: (documents, classes).
+        others: (documents, classes), of another model.
+        labels: (documents,).
+    """
+    rows, low, high = np.arange(len(labels)), 0.0, MOST
+
+    def slope(factor: float) -> float:
+        """The derivative of the cross entropy, which is convex."""
+        mixed = logits + factor * others
+        probabilities = np.exp(mixed - np.logaddexp.reduce(mixed, axis=1, keepdims=True))
+        return float(((probabilities * others).sum(1) - others[rows, labels]).sum())
+
+    if slope(low) >= 0:
+        return low
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return high
+
+
+def _maximise(likelihoods: Floats, cells: Integers, weights: Floats, prior: float) -> Floats:
+    before = prior * weights
+    sizes = np.bincount(cells, minlength=len(weights))[:, None] + prior
+    for _ in range(ITERATIONS):
+        shares = weights[cells] * likelihoods
+        shares /= shares.sum(1, keepdims=True)
+        sums = [np.bincount(cells, share, minlength=len(weights)) for share in shares.T]
+        weights = (np.stack(sums, axis=1) + before) / sizes
+    return weights

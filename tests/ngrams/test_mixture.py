@@ -1,0 +1,60 @@
+"""The weights of mixtures against a search for the highest probability."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from unroll.ngrams.mixture import MOST, PRIOR, fit_factor, fit_weights
+
+
+def best(value: object) -> float:
+    """The place in 0 … 1 where a concave function is highest, by ternary search."""
+    low, high = 0.0, 1.0
+    for _ in range(100):
+        one, other = low + (high - low) / 3, high - (high - low) / 3
+        low, high = (one, high) if value(one) < value(other) else (low, other)  # type: ignore[operator]
+    return (low + high) / 2
+
+
+def test_the_weights_give_the_text_the_highest_probability() -> None:
+    random = np.random.default_rng(0)
+    likelihoods = random.uniform(0.01, 1, (600, 2)) * [1, 0.9]
+    cells = random.integers(0, 2, 600)
+    likelihoods[cells == 1, 1] **= 0.5  # the second model is better there
+    weights = fit_weights(likelihoods, cells, 3)
+    overall = best(lambda w: float(np.log(likelihoods @ [w, 1 - w]).sum()))
+    assert weights[2, 0] == pytest.approx(overall, abs=1e-3)  # no symbol is in this cell
+    for cell in (0, 1):
+        own = likelihoods[cells == cell]
+
+        def posterior(w: float, own: np.ndarray = own) -> float:  # type: ignore[type-arg]
+            prior = PRIOR * (overall * math.log(w) + (1 - overall) * math.log(1 - w))
+            return float(np.log(own @ [w, 1 - w]).sum()) + prior
+
+        assert weights[cell, 0] == pytest.approx(best(posterior), abs=2e-3)
+    np.testing.assert_allclose(weights.sum(1), 1)
+    assert weights[1, 0] < weights[0, 0] - 0.1
+
+
+def test_a_model_that_is_never_better_gets_nothing() -> None:
+    likelihoods = np.tile([0.5, 0.1, 0.1], (200, 1))
+    weights = fit_weights(likelihoods, np.zeros(200, dtype=np.int64), 1)
+    np.testing.assert_allclose(weights, [[1, 0, 0]], atol=1e-6)
+
+
+def test_the_factor_of_logits_is_where_the_cross_entropy_is_least() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 200)
+    logits, others = random.normal(size=(200, 3)), random.normal(size=(200, 3))
+    others[np.arange(200), labels] += 1
+
+    def likelihood(share: float) -> float:
+        mixed = logits + 4 * share * others
+        return float((mixed[np.arange(200), labels] - np.log(np.exp(mixed).sum(1))).sum())
+
+    assert fit_factor(logits, others, labels) == pytest.approx(4 * best(likelihood), abs=1e-5)
+    assert fit_factor(logits, -others, labels) == 0
+    assert fit_factor(logits, np.eye(3)[labels], labels) == pytest.approx(MOST)
