@@ -17,7 +17,8 @@ from unroll.inference.classify import LoadedClassifier
 from unroll.inference.generate import LoadedLanguageModel
 from unroll.models.classifier import build_classifier
 from unroll.models.language_model import build_language_model
-from unroll.tasks.classification_data import ClassificationData, words
+from unroll.tasks.classification_data import ClassificationData
+from unroll.tasks.documents import words
 from unroll.tasks.language_modeling_data import LanguageModelingData
 from unroll.tasks.spec import load_data
 from unroll.training.run import quiet

@@ -15,7 +15,8 @@ from benchmarks.runs import device_of
 from benchmarks.turns import now
 from unroll.batching.documents import Batch, Documents
 from unroll.config import ClassificationConfig
-from unroll.tasks.classification_data import ClassificationData, words
+from unroll.tasks.classification_data import ClassificationData
+from unroll.tasks.documents import words
 from unroll.tasks.spec import load_data
 from unroll.text.tokenizers import get_tokenizer
 from unroll.training.trainer import resolve_precision

@@ -17,7 +17,7 @@ from benchmarks.request import TRAIN, AnyConfig, Settings
 from unroll.config import ClassificationConfig
 from unroll.corpora.files import TextFile
 from unroll.errors import UserError
-from unroll.tasks.classification_data import corpus_of
+from unroll.tasks.documents import corpus_of
 from unroll.training.run import Run
 
 

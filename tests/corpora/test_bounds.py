@@ -20,7 +20,7 @@ from unroll.corpora import tables
 from unroll.corpora.files import Row, TextFile, read_rows, read_texts
 from unroll.corpora.thrift import Thrift
 from unroll.errors import ConfigError, DataError
-from unroll.tasks.classification_data import load_tokens
+from unroll.tasks.documents import load_tokens
 from unroll.text.tokenized import tokenize
 
 QUICK = [

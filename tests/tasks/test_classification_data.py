@@ -16,9 +16,10 @@ from unroll.compose import compose
 from unroll.corpora.labels import label_ids
 from unroll.corpora.splits import sample, split_off
 from unroll.errors import DataError
-from unroll.tasks import classification_data
+from unroll.tasks import documents
 from unroll.tasks.classification import Classification
-from unroll.tasks.classification_data import ClassificationData, words
+from unroll.tasks.classification_data import ClassificationData
+from unroll.tasks.documents import words
 from unroll.tasks.spec import load_data
 
 
@@ -273,7 +274,7 @@ def test_data_is_read_once_and_prepared_apart(tmp_path: Path, monkeypatch: pytes
     path = write(tmp_path / "all.csv", numbered(100))
     config = from_dict({"data": {"path": str(path), "folder": str(tmp_path / "cache")}})
     ClassificationData(config).prepare_data()
-    monkeypatch.setattr(classification_data, "tokenize", None)
+    monkeypatch.setattr(documents, "tokenize", None)
     data = ClassificationData(config)
     data.setup()
     train = data.train

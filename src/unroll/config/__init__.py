@@ -1,6 +1,11 @@
 """All settings as typed fields with ranges, and the rules between them."""
 
-from unroll.config.classification import ClassificationConfig, ClassificationDataConfig, ClassifierConfig
+from unroll.config.classification import (
+    ClassificationConfig,
+    ClassificationDataConfig,
+    ClassifierConfig,
+    ObjectiveConfig,
+)
 from unroll.config.language_modeling import LanguageModelConfig, LanguageModelingConfig, TbpttConfig, TextDataConfig
 from unroll.config.pretraining import PretrainingConfig, pretraining_of
 from unroll.config.settings import Config, DataConfig, EncoderConfig, OptimizerConfig, TrainerConfig, to_dict
@@ -14,6 +19,7 @@ __all__ = [
     "EncoderConfig",
     "LanguageModelConfig",
     "LanguageModelingConfig",
+    "ObjectiveConfig",
     "OptimizerConfig",
     "PretrainingConfig",
     "TbpttConfig",

@@ -39,6 +39,7 @@ class ClassificationDataConfig(DataConfig):
     batch_size: int | None = setting(32, 1)  # documents in a batch
     max_tokens: int | None = setting(None, 1)  # instead of batch_size: tokens in a batch, padding counted
     padding_noise: float = setting(0.1, 0, 0.9)  # how far lengths are jittered before documents are sorted into batches
+    unlabelled_batch_size: int | None = setting(None, 1)  # documents of unlabelled.* beside each batch; null: none
 
     def __post_init__(self) -> None:
         check_source(self.path, self.source)
@@ -81,6 +82,18 @@ class PretrainingStageConfig:
 
 
 @dataclass
+class ObjectiveConfig:
+    """What is minimised beside the cross entropy: weights of further losses, 0 for none, see
+    `unroll.tasks.adversarial`."""
+
+    adversarial: float = setting(0.0, 0, 1e3)  # weight of the cross entropy at adversarial embeddings
+    virtual: float = setting(0.0, 0, 1e3)  # weight of virtual adversarial training (VAT), which needs no labels
+    entropy: float = setting(0.0, 0, 1e3)  # weight of the entropy of predictions, which needs no labels
+    epsilon: float = setting(5.0, 1e-6, 1e6)  # norm of a document's perturbation; the embeddings' root mean square is 1
+    xi: float = setting(0.1, 1e-6, 1e6)  # norm of VAT's step to find its direction, in the same unit
+
+
+@dataclass
 class DocumentWindowConfig:
     """Truncated backpropagation through time, within a document."""
 
@@ -94,6 +107,7 @@ class ClassificationConfig(Config):
     encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(bidirectional=True))
     data: ClassificationDataConfig = field(default_factory=ClassificationDataConfig)
     model: ClassifierConfig = field(default_factory=ClassifierConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     pretraining: PretrainingStageConfig = field(default_factory=PretrainingStageConfig)
     tbptt: DocumentWindowConfig = field(default_factory=DocumentWindowConfig)
 
@@ -108,4 +122,11 @@ class ClassificationConfig(Config):
             raise ConfigError(
                 "tbptt.window needs encoder.bidirectional=false: the backward direction starts at the end of the text, "
                 "which a window has not read yet"
+            )
+        if self.data.unlabelled_batch_size is not None and self.data.unlabelled != "required":
+            raise ConfigError("data.unlabelled_batch_size needs texts without labels; write data.unlabelled=required")
+        if self.data.unlabelled_batch_size is not None and not self.objective.virtual + self.objective.entropy:
+            raise ConfigError(
+                "data.unlabelled_batch_size needs a loss without labels; write objective.virtual=1 or "
+                "objective.entropy=1, or data.unlabelled_batch_size=null"
             )

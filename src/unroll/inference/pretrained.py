@@ -17,7 +17,8 @@ from unroll.inference.arguments import whole
 from unroll.inference.description import describe
 from unroll.inference.weights import vocabulary_of, with_weights
 from unroll.models.pretraining import DocumentLanguageModel, build_document_language_model
-from unroll.tasks.classification_data import encode, evaluation_loader, load_tokens, select
+from unroll.tasks.classification_data import evaluation_loader
+from unroll.tasks.documents import encode, load_tokens, select
 from unroll.tasks.pretraining import WordMetrics
 from unroll.text.vocabulary import PAD_ID, UNKNOWN_ID, Vocabulary
 

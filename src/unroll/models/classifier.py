@@ -72,10 +72,19 @@ class TextClassifier(nn.Module):
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Return the logits (batch, classes) of right-padded `ids` (batch, time) with `lengths` (batch,)."""
+        return self.classify(self.embed(ids), lengths)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Return the embeddings (batch, time, features) of `ids` (batch, time)."""
         if self.training and self.word_dropout:
             dropped = torch.rand(ids.shape, device=ids.device) < self.word_dropout
             ids = ids.masked_fill(dropped & (ids != PAD_ID), UNKNOWN_ID)
-        x = self.input_dropout(self.embedding_dropout(self.embedding(ids), ids))
+        embeddings: Tensor = self.embedding_dropout(self.embedding(ids), ids)
+        return embeddings
+
+    def classify(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Return the logits (batch, classes) of embeddings `x` (batch, time, features), right-padded."""
+        x = self.input_dropout(x)
         with same_masks():  # of all windows of a document
             outputs = self._encode(x, lengths)
         pooled = pool(outputs, lengths, self.pooling, self.encoder.num_directions)

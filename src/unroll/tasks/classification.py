@@ -7,16 +7,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unroll.batching.documents import Batch
+from unroll.batching.mixed import MixedBatch
 from unroll.config import ClassificationConfig
 from unroll.models.classifier import build_classifier
+from unroll.tasks.adversarial import Reading, adversarial_loss, entropy, virtual_loss
 from unroll.tasks.classification_data import ClassificationData
 from unroll.tasks.metrics import classification_metrics, per_class
 from unroll.tasks.module import TaskModule, widened
 
 
 class Classification(TaskModule):
-    """Cross entropy over classes. The metrics are accuracy, macro-averaged F1, AUROC (one class against the rest), and
-    the precision, recall and F1 of each class."""
+    """Cross entropy over classes, and the further losses of `ObjectiveConfig`. The metrics are accuracy, macro-averaged
+    F1, AUROC (one class against the rest), and the precision, recall and F1 of each class."""
 
     monitor, monitor_mode = "val/accuracy", "max"
     shown = ("loss", "accuracy")
@@ -35,13 +37,30 @@ class Classification(TaskModule):
         self.class_weights: Tensor | None  # (classes,), for the training loss
         self.register_buffer("class_weights", weights, persistent=False)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        logits = self.model(batch.ids, batch.lengths)
-        correct = (logits.detach().argmax(-1) == batch.labels).float().mean()
+    def training_step(self, batch: Batch | MixedBatch, batch_idx: int) -> dict[str, Tensor]:
+        labelled, *unlabelled = batch if isinstance(batch, MixedBatch) else [batch]
+        objective, readings = self.config.objective, []
+        if objective.adversarial or objective.virtual or objective.entropy:
+            readings = [Reading(self.model, documents) for documents in (labelled, *unlabelled)]
+        logits = readings[0].logits if readings else self.model(labelled.ids, labelled.lengths)
+        correct = (logits.detach().argmax(-1) == labelled.labels).float().mean()
         logits = widened(logits)
         weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
-        loss = F.cross_entropy(logits, batch.labels, weights)
-        return {"loss": loss, "accuracy": correct, "padding": 1 - batch.lengths.sum() / batch.ids.numel()}
+        loss = F.cross_entropy(logits, labelled.labels, weights)
+        figures = {"accuracy": correct, "padding": 1 - labelled.lengths.sum() / labelled.ids.numel()}
+        # Sachan et al. 2019, arXiv:2009.04007, section 3: a weighted sum of up to four losses.
+        if objective.adversarial:
+            at, figures["adversarial_dropped"] = adversarial_loss(
+                readings[0], labelled.labels, objective.epsilon, weights
+            )
+            loss, figures["adversarial"] = loss + objective.adversarial * at, at
+        if objective.virtual:
+            vat, figures["virtual_dropped"] = virtual_loss(readings, objective.epsilon, objective.xi)
+            loss, figures["virtual"] = loss + objective.virtual * vat, vat
+        if objective.entropy:
+            em = entropy(torch.cat([reading.logits for reading in readings])).mean()
+            loss, figures["entropy"] = loss + objective.entropy * em, em
+        return {"loss": loss, **figures}
 
     def evaluate(self, batch: Batch, split: str) -> dict[str, Tensor]:
         logits = self.model(batch.ids, batch.lengths)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,27 +12,25 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from unroll import progress
 from unroll.batching.documents import Batch, BucketSampler, Documents
 from unroll.batching.loader import ResumableLoader
-from unroll.config import ClassificationConfig, ClassificationDataConfig, PretrainingConfig
-from unroll.corpora.files import UNLABELLED, TextFile, read_rows
-from unroll.corpora.labelled import LabelledCorpus, find_corpus
+from unroll.batching.mixed import MixedBatch, MixedDocuments, MixedSampler
+from unroll.config import ClassificationConfig, PretrainingConfig
+from unroll.corpora.files import UNLABELLED, TextFile
+from unroll.corpora.labelled import LabelledCorpus
 from unroll.corpora.labels import label_ids, lookalikes, number_labels
 from unroll.corpora.splits import check_splits, sample, split_off
 from unroll.errors import DataError
 from unroll.shown import shown
 from unroll.tasks.data import LAGS, STRETCHES, TaskData
-from unroll.text.tokenized import TokenizedCorpus, cache_name, cached, tokenize
+from unroll.tasks.documents import Rows, build_vocabulary, corpus_of, encode, load_tokens, select
+from unroll.text.tokenized import TokenizedCorpus
 from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
 
 EVALUATION_BATCH = 128  # documents; no gradients are kept, so more fit than in training
 FEW = 10  # training documents: a class with fewer is hardly learnt
 MANY_UNKNOWN = 0.2  # of the tokens: with more, the vocabulary does not fit the text
 MOST_SHOWN = 20  # classes
-CHUNK = 2**22  # tokens that are counted at a time
-
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -210,16 +205,17 @@ class ClassificationData(TaskData):
         lags = min(LAGS, int(self.val.lengths.max()))
         return self.val[np.flatnonzero(self.val.lengths >= lags)[:STRETCHES].tolist()].ids[:, :lags]
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Batch] | DataLoader[MixedBatch]:
         config = self.config
+        options: Any = {"noise": config.padding_noise, "seed": self.seed}
         sampler = BucketSampler(
-            self.train.lengths,
-            batch_size=config.batch_size,
-            max_tokens=config.max_tokens,
-            noise=config.padding_noise,
-            seed=self.seed,
+            self.train.lengths, batch_size=config.batch_size, max_tokens=config.max_tokens, **options
         )
-        return ResumableLoader(self.train, sampler, config.workers)
+        if self.unlabelled is None or config.unlabelled_batch_size is None:
+            return ResumableLoader(self.train, sampler, config.workers)
+        others = BucketSampler(self.unlabelled.lengths, batch_size=config.unlabelled_batch_size, **options)
+        documents = MixedDocuments(self.train, self.unlabelled)
+        return ResumableLoader(documents, MixedSampler(sampler, others), config.workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return evaluation_loader(self.val)
@@ -231,81 +227,3 @@ class ClassificationData(TaskData):
 def evaluation_loader(documents: Documents) -> DataLoader[Batch]:
     """Return a loader in the order of the lengths, the same each time."""
     return ResumableLoader(documents, BucketSampler(documents.lengths, batch_size=EVALUATION_BATCH))
-
-
-def corpus_of(config: ClassificationDataConfig) -> LabelledCorpus:
-    """Return the corpus that the settings ask for, its files on this machine; see `find_corpus`."""
-    find = partial(
-        find_corpus,
-        config.source,
-        Path(config.path) if config.path else None,
-        Path(config.folder),
-        hub=config.hub,
-        text_column=config.text_column,
-        label_column=config.label_column,
-        encoding=config.encoding,
-        labels=config.labels,
-        max_characters=config.max_characters,
-    )
-    if config.unlabelled == "none":
-        return find()
-    try:
-        return find(unlabelled=True)
-    except DataError as error:
-        if config.unlabelled == "required":
-            raise
-        corpus = find()
-        return replace(corpus, notes=(*corpus.notes, f"without unlabelled texts: {error}"))
-
-
-def load_tokens(file: TextFile, config: ClassificationDataConfig) -> TokenizedCorpus:
-    """Return the tokens of a file, from the cache where its content has been tokenised before."""
-    path = Path(config.folder) / "cache" / cache_name(file.sha256(), config.tokenizer)
-
-    def build() -> TokenizedCorpus:
-        progress.say(f"tokenising {file}; the tokens are kept in {path.parent}")
-        return tokenize(read_rows(file), config.tokenizer, file, config.max_memory_mib)
-
-    return cached(path, build)
-
-
-def build_vocabulary(corpora: Sequence[tuple[TokenizedCorpus, Rows]], config: ClassificationDataConfig) -> Vocabulary:
-    """Count the words of some rows of each corpus alone: a word that only other splits hold is unknown, as a new word
-    will be in use."""
-    seen: Counter[str] = Counter()
-    for corpus, rows in corpora:
-        chosen = np.zeros(len(corpus), dtype=bool)
-        chosen[rows] = True
-        is_counted = np.repeat(chosen, np.diff(corpus.offsets))
-        counts = np.zeros(len(corpus.types), dtype=np.int64)
-        for start in range(0, len(corpus.tokens), CHUNK):  # bincount makes 64-bit numbers of them all
-            part = slice(start, start + CHUNK)
-            counts += np.bincount(corpus.tokens[part][is_counted[part]], minlength=len(counts))
-        seen.update({word: count for word, count in zip(corpus.types, counts.tolist(), strict=True) if count})
-    return Vocabulary.build(seen, min_freq=config.min_freq, max_size=config.max_size)
-
-
-def encode(corpus: TokenizedCorpus, vocabulary: Vocabulary) -> npt.NDArray[np.int32]:
-    """Return the vocabulary's ids of all tokens, and one `<unk>` after them for the documents that have none."""
-    ids = np.full(len(corpus.tokens) + 1, UNKNOWN_ID, dtype=np.int32)
-    np.take(np.array(vocabulary.encode(corpus.types), dtype=np.int32), corpus.tokens, out=ids[:-1], mode="clip")
-    return ids
-
-
-def select(
-    corpus: TokenizedCorpus,
-    ids: npt.NDArray[np.int32],
-    rows: Rows,
-    labels: npt.NDArray[np.int64],
-    config: ClassificationDataConfig,
-) -> Documents:
-    """Return the documents `rows` of what `encode` gave, truncated to `max_length`."""
-    full = np.diff(corpus.offsets)[rows]
-    lengths = full if config.max_length is None else np.minimum(full, config.max_length)
-    starts = corpus.offsets[:-1][rows] + (full - lengths if config.truncate == "start" else 0)
-    return Documents(ids, np.where(full == 0, len(ids) - 1, starts), np.maximum(lengths, 1), labels[rows])
-
-
-def words(documents: Documents, row: int, vocabulary: Vocabulary) -> str:
-    """Return document `row` as its words, as the model sees it."""
-    return " ".join(vocabulary.decode(documents.document(row).tolist()))

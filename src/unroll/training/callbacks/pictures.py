@@ -14,7 +14,8 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix, 
 
 from unroll.batching.documents import Batch
 from unroll.diagnostics.drawing import drawable, new_figure
-from unroll.tasks.classification_data import ClassificationData, words
+from unroll.tasks.classification_data import ClassificationData
+from unroll.tasks.documents import words
 from unroll.training.callbacks.tensorboard import board, escaped, optional
 
 if TYPE_CHECKING:

@@ -1,0 +1,170 @@
+"""Adversarial and virtual adversarial training: the worst small change of a document's embeddings.
+
+Adversarial training (Goodfellow et al. 2015, arXiv:1412.6572) takes the change that raises the cross entropy most.
+Virtual adversarial training (Miyato et al. 2016, arXiv:1507.00677) takes the one that changes the prediction most; it
+needs no label. On texts the change is made to the embeddings, as one vector for the whole document (Miyato et al. 2017,
+arXiv:1605.07725).
+
+A document's change has the norm `epsilon` times the root mean square of the batch's embeddings, `scale`. With a fixed
+norm, a net would escape by large embeddings. Miyato et al. normalise the embeddings in the model instead, by the
+words' frequencies. A relative norm leaves the model as it is in use, and the unit is theirs: embeddings of variance 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from unroll.batching.documents import Batch
+from unroll.models.classifier import TextClassifier
+from unroll.tasks.module import widened
+
+Classify = Callable[[Tensor], Tensor]
+"""Embeddings (batch, time, features) -> logits (batch, classes), for documents of known lengths and labels."""
+
+
+class Reading:
+    """A batch of documents, read as often as is wanted, always under the same dropout masks."""
+
+    def __init__(self, model: TextClassifier, batch: Batch) -> None:
+        """Read it once."""
+        self._model, self._seed = model, int(torch.randint(2**63 - 1, ()))
+        self.lengths = batch.lengths
+        self.x: Tensor = model.embed(batch.ids)
+        """The embeddings, (batch, time, features)."""
+        self.logits = self.classify(self.x)
+        """(batch, classes)"""
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Return the logits (batch, classes) of embeddings in the place of `self.x`."""
+        devices = [x.device.index] if x.is_cuda else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(self._seed)
+            return widened(self._model.classify(x, self.lengths))
+
+
+def adversarial_loss(
+    reading: Reading, labels: Tensor, epsilon: float, class_weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the cross entropy at adversarial embeddings (Miyato et al. 2017, equation 6).
+
+    Args:
+        reading: of labelled documents.
+        labels: (batch,), class numbers.
+        epsilon: norm of a document's change, in units of `scale`.
+        class_weights: (classes,), as in `torch.nn.functional.cross_entropy`.
+
+    Returns:
+        loss: mean over the documents that have a direction.
+        dropped: share of the documents that have none: their gradient is zero.
+    """
+    direction = adversarial_direction(reading.classify, reading.x, reading.lengths, labels)
+    logits = _changed(reading, direction, epsilon)
+    has_one = _has_direction(direction)
+    weights = has_one if class_weights is None else has_one * class_weights[labels]
+    return _mean(F.cross_entropy(logits, labels, reduction="none"), weights), 1 - has_one.mean()
+
+
+def virtual_loss(readings: Sequence[Reading], epsilon: float, xi: float) -> tuple[Tensor, Tensor]:
+    """Return how far predictions diverge at virtual adversarial embeddings (Miyato et al. 2017, equation 8).
+
+    The gradient is that of the predictions there; those at the clean embeddings are constants. Arguments and results
+    are those of `adversarial_loss`, over all documents of all `readings`, and `xi` is that of `virtual_direction`.
+    """
+    changes, has_ones = [], []
+    for reading in readings:
+        direction = virtual_direction(reading.classify, reading.x, reading.lengths, xi)
+        changes.append(divergence(reading.logits.detach(), _changed(reading, direction, epsilon)))
+        has_ones.append(_has_direction(direction))
+    has_one = torch.cat(has_ones)
+    return _mean(torch.cat(changes), has_one), 1 - has_one.mean()
+
+
+def _changed(reading: Reading, direction: Tensor, epsilon: float) -> Tensor:
+    """The logits where each document is moved; the gradient flows through `scale`, or the embeddings would grow."""
+    return reading.classify(reading.x + epsilon * scale(reading.x, reading.lengths) * direction)
+
+
+def _has_direction(direction: Tensor) -> Tensor:
+    return direction.flatten(1).any(1).to(direction.dtype)
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    """The weighted mean; 0 where all weights are 0."""
+    return (values * weights).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+def adversarial_direction(classify: Classify, x: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:
+    """Return the direction in which the cross entropy of each document rises most: g / |g|, where g is its gradient
+    with respect to the embeddings (Miyato et al. 2017, equation 5).
+
+    Args:
+        classify: is called in at least float32, whatever the training's precision.
+        x: embeddings (batch, time, features) of right-padded documents.
+        lengths: (batch,), in tokens.
+        labels: (batch,), class numbers.
+
+    Returns:
+        Like `x`, without a gradient: each document has norm 1, zero in its padding. A document whose gradient is zero
+        has no direction, and is zero.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        x = x.detach().requires_grad_()
+        loss = F.cross_entropy(classify(x), labels, reduction="sum")
+        return unit(torch.autograd.grad(loss, x)[0], lengths)
+
+
+def virtual_direction(classify: Classify, x: Tensor, lengths: Tensor, xi: float) -> Tensor:
+    """Return the direction in which each document's prediction changes most: g / |g|, where g is the gradient of the
+    divergence at x + xi · d for a random direction d (Miyato et al. 2017, equation 7).
+
+    That is one step of power iteration towards the main eigenvector of the divergence's second derivative. It rests on
+    a small difference that rounding to bf16 would drown: some gradients would be zero, and the others of no use.
+
+    Args:
+        classify, x, lengths: as in `adversarial_direction`, and returned as there.
+        xi: norm of a document's step, in units of `scale`.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        x = x.detach()
+        with torch.no_grad():
+            clean = classify(x)
+        step = xi * scale(x, lengths) * unit(torch.randn_like(x), lengths)
+        step.requires_grad_()
+        loss = divergence(clean, classify(x + step)).sum()
+        return unit(torch.autograd.grad(loss, step)[0], lengths)
+
+
+def divergence(clean: Tensor, logits: Tensor) -> Tensor:
+    """Return the Kullback-Leibler divergence (batch,) of predictions from the `clean` ones, both given as logits
+    (batch, classes)."""
+    return F.kl_div(logits.log_softmax(-1), clean.log_softmax(-1), reduction="none", log_target=True).sum(-1)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Return the entropy (batch,) in nats of predictions, given as logits (batch, classes)."""
+    return -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
+
+
+def scale(x: Tensor, lengths: Tensor) -> Tensor:
+    """Return the root mean square of the features of embeddings (batch, time, features), padding left out."""
+    norm: Tensor = torch.linalg.vector_norm(_without_padding(x, lengths))
+    return norm / (lengths.sum() * x.size(-1)).to(norm.dtype).sqrt()
+
+
+def unit(x: Tensor, lengths: Tensor) -> Tensor:
+    """Divide each document of `x` (batch, time, features) by its norm, and blank its padding. Zero stays zero."""
+    x = _without_padding(x, lengths)
+    # By the largest number first: the square of a small gradient is zero in float32.
+    largest = x.abs().amax((1, 2), keepdim=True)
+    x = x / largest.where(largest > 0, 1)
+    norm: Tensor = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)
+    return x / norm.clamp(min=1)  # 1 or more, but for zero
+
+
+def _without_padding(x: Tensor, lengths: Tensor) -> Tensor:
+    padding = torch.arange(x.size(1), device=x.device) >= lengths.to(x.device)[:, None]
+    return x.masked_fill(padding[..., None], 0)

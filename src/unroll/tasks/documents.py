@@ -1,0 +1,103 @@
+"""Labelled texts by their settings: found, tokenised, and selected as documents of ids."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from unroll import progress
+from unroll.batching.documents import Documents
+from unroll.config import ClassificationDataConfig
+from unroll.corpora.files import TextFile, read_rows
+from unroll.corpora.labelled import LabelledCorpus, find_corpus
+from unroll.errors import DataError
+from unroll.text.tokenized import TokenizedCorpus, cache_name, cached, tokenize
+from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
+
+CHUNK = 2**22  # tokens that are counted at a time
+
+Rows = npt.NDArray[np.int64]
+
+
+def corpus_of(config: ClassificationDataConfig) -> LabelledCorpus:
+    """Return the corpus that the settings ask for, its files on this machine; see `find_corpus`."""
+    find = partial(
+        find_corpus,
+        config.source,
+        Path(config.path) if config.path else None,
+        Path(config.folder),
+        hub=config.hub,
+        text_column=config.text_column,
+        label_column=config.label_column,
+        encoding=config.encoding,
+        labels=config.labels,
+        max_characters=config.max_characters,
+    )
+    if config.unlabelled == "none":
+        return find()
+    try:
+        return find(unlabelled=True)
+    except DataError as error:
+        if config.unlabelled == "required":
+            raise
+        corpus = find()
+        return replace(corpus, notes=(*corpus.notes, f"without unlabelled texts: {error}"))
+
+
+def load_tokens(file: TextFile, config: ClassificationDataConfig) -> TokenizedCorpus:
+    """Return the tokens of a file, from the cache where its content has been tokenised before."""
+    path = Path(config.folder) / "cache" / cache_name(file.sha256(), config.tokenizer)
+
+    def build() -> TokenizedCorpus:
+        progress.say(f"tokenising {file}; the tokens are kept in {path.parent}")
+        return tokenize(read_rows(file), config.tokenizer, file, config.max_memory_mib)
+
+    return cached(path, build)
+
+
+def build_vocabulary(corpora: Sequence[tuple[TokenizedCorpus, Rows]], config: ClassificationDataConfig) -> Vocabulary:
+    """Count the words of some rows of each corpus alone: a word that only other splits hold is unknown, as a new word
+    will be in use."""
+    seen: Counter[str] = Counter()
+    for corpus, rows in corpora:
+        chosen = np.zeros(len(corpus), dtype=bool)
+        chosen[rows] = True
+        is_counted = np.repeat(chosen, np.diff(corpus.offsets))
+        counts = np.zeros(len(corpus.types), dtype=np.int64)
+        for start in range(0, len(corpus.tokens), CHUNK):  # bincount makes 64-bit numbers of them all
+            part = slice(start, start + CHUNK)
+            counts += np.bincount(corpus.tokens[part][is_counted[part]], minlength=len(counts))
+        seen.update({word: count for word, count in zip(corpus.types, counts.tolist(), strict=True) if count})
+    return Vocabulary.build(seen, min_freq=config.min_freq, max_size=config.max_size)
+
+
+def encode(corpus: TokenizedCorpus, vocabulary: Vocabulary) -> npt.NDArray[np.int32]:
+    """Return the vocabulary's ids of all tokens, and one `<unk>` after them for the documents that have none."""
+    ids = np.full(len(corpus.tokens) + 1, UNKNOWN_ID, dtype=np.int32)
+    np.take(np.array(vocabulary.encode(corpus.types), dtype=np.int32), corpus.tokens, out=ids[:-1], mode="clip")
+    return ids
+
+
+def select(
+    corpus: TokenizedCorpus,
+    ids: npt.NDArray[np.int32],
+    rows: Rows,
+    labels: npt.NDArray[np.int64],
+    config: ClassificationDataConfig,
+) -> Documents:
+    """Return the documents `rows` of what `encode` gave, truncated to `max_length`."""
+    full = np.diff(corpus.offsets)[rows]
+    lengths = full if config.max_length is None else np.minimum(full, config.max_length)
+    starts = corpus.offsets[:-1][rows] + (full - lengths if config.truncate == "start" else 0)
+    return Documents(ids, np.where(full == 0, len(ids) - 1, starts), np.maximum(lengths, 1), labels[rows])
+
+
+def words(documents: Documents, row: int, vocabulary: Vocabulary) -> str:
+    """Return document `row` as its words, as the model sees it."""
+    return " ".join(vocabulary.decode(documents.document(row).tolist()))
