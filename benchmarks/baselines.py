@@ -126,14 +126,14 @@ def _naive_bayes(data: ClassificationData) -> dict[str, Any]:
 
 
 def _kneser_ney(data: LanguageModelingData) -> dict[str, Any]:
-    model = kneser_ney.fit(data.train, data.val, len(data.vocabulary))
-    return {"val": model.bits(data.val), "test": model.bits(data.test)}
+    model = kneser_ney.fit(data.train.ids, data.val.ids, len(data.vocabulary))
+    return {"val": model.bits(data.val.ids), "test": model.bits(data.test.ids)}
 
 
 def _archives(data: LanguageModelingData, name: str) -> dict[str, Any]:
     """Return the bits per character that each part adds to the archive of what stands before it."""
     tokens = ["\N{REPLACEMENT CHARACTER}" if id_ == UNKNOWN_ID else t for id_, t in enumerate(data.vocabulary.tokens)]
-    train, val, test = ("".join(tokens[id_] for id_ in part) for part in (data.train, data.val, data.test))
+    train, val, test = ("".join(tokens[id_] for id_ in part) for part in (data.train.ids, data.val.ids, data.test.ids))
     archives = [_archive(text.encode(), name) for text in (train, train + val, train + val + test)]
     sizes, peaks = zip(*archives, strict=True)
     bits = {"val": 8 * (sizes[1] - sizes[0]) / len(val), "test": 8 * (sizes[2] - sizes[1]) / len(test)}

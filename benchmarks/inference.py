@@ -74,8 +74,8 @@ def predicting(config: ClassificationConfig, texts: int, rounds: int) -> Figures
     """Measure texts/s: in plain torch one by one, packed; by this package one by one, as a list, and from a file."""
     data: ClassificationData = load_data(config)
     network = build_classifier(config, len(data.vocabulary), len(data.labels)).to(device_of(config)).eval()
-    model = LoadedClassifier(network, data.vocabulary, data.labels, config, {})
-    reviews = [words(data.val, row, data.vocabulary) for row in range(len(data.val))]
+    model = LoadedClassifier(network, data.codec, data.labels, config, {})
+    reviews = [words(data.val, row, data.codec) for row in range(len(data.val))]
 
     def take(count: int, turn: int) -> list[str]:
         return [reviews[(turn * texts + k) % len(reviews)] for k in range(count)]
@@ -115,7 +115,7 @@ def writing(config: LanguageModelingConfig, length: int, rounds: int) -> Figures
     last number of `STREAMS`, some of them at once."""
     data: LanguageModelingData = load_data(config)
     network = build_language_model(config, len(data.vocabulary)).eval()
-    model = LoadedLanguageModel(network, data.vocabulary, data.opening, config, {})
+    model = LoadedLanguageModel(network, data.codec, data.opening, config, {})
 
     def write(samples: int, turn: int) -> float:
         texts = max(STREAMS)

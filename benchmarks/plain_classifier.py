@@ -104,7 +104,7 @@ def _training(
 def _labelling(model: nn.Module, data: ClassificationData, device: torch.device) -> Callable[[int, int], float]:
     """One text per call, packed, as the textbook labels a text."""
     tokenize = get_tokenizer(data.config.tokenizer)
-    texts = [words(data.val, row, data.vocabulary) for row in range(len(data.val))]
+    texts = [words(data.val, row, data.codec) for row in range(len(data.val))]
 
     def label(turn: int, steps: int) -> float:
         model.eval()

@@ -71,7 +71,7 @@ def _model(config: LanguageModelingConfig, data: LanguageModelingData) -> Textbo
 def _windows(data: LanguageModelingData, config: LanguageModelingConfig) -> Iterator[Tensor]:
     """Yield the textbook's batches without end: shuffled windows, each with its next character (rows, window + 1)."""
     window, rows = config.tbptt.window, config.data.batch_size
-    chunks = torch.from_numpy(data.train).long().unfold(0, window + 1, window)
+    chunks = torch.from_numpy(data.train.ids).long().unfold(0, window + 1, window)
     while True:
         order = torch.split(torch.randperm(len(chunks)), rows)
         yield from (chunks[places] for places in order if len(places) == rows)

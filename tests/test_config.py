@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from unroll.compose import compose
-from unroll.config import ClassificationConfig, LanguageModelingConfig, to_dict
+from unroll.config import ClassificationConfig, LanguageModelingConfig, PretrainingConfig, to_dict
 from unroll.config.legacy import translate
 from unroll.errors import ConfigError
-from unroll.models.classifier import TextClassifier, build_classifier
-from unroll.models.language_model import LanguageModel, build_language_model
+from unroll.models.classifier import build_classifier
+from unroll.models.language_model import build_language_model
+from unroll.models.pretraining import build_document_language_model
 from unroll.tasks.spec import from_dict, unknown_key
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -31,9 +32,11 @@ def config_files() -> list[str]:
     ]
 
 
-def built(config: ClassificationConfig | LanguageModelingConfig) -> TextClassifier | LanguageModel:
+def built(config: Any) -> Any:
     if isinstance(config, ClassificationConfig):
         return build_classifier(config, vocabulary_size=10, num_classes=3)
+    if isinstance(config, PretrainingConfig):
+        return build_document_language_model(config, vocabulary_size=10)
     return build_language_model(config, vocabulary_size=10)
 
 

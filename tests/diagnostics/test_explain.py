@@ -17,6 +17,7 @@ from unroll.inference.classify import LoadedClassifier
 from unroll.inference.generate import LoadedLanguageModel
 from unroll.models.classifier import build_classifier
 from unroll.models.language_model import build_language_model
+from unroll.text.codec import Codec
 from unroll.text.vocabulary import Vocabulary
 
 WORDS = ["<pad>", "<unk>", "a", "dull", "superb", "film", "."]
@@ -32,7 +33,7 @@ def classifier(bidirectional: bool = False, labels: tuple[str, ...] = ("bad", "g
     model = build_classifier(config, len(WORDS), len(labels)).double().eval()
     for parameter in model.parameters():
         nn.init.normal_(parameter)
-    return LoadedClassifier(model, Vocabulary(WORDS), labels, config, {})
+    return LoadedClassifier(model, Codec("basic_english", Vocabulary(WORDS)), labels, config, {})
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +117,7 @@ def language_model(cell: str = "lstm") -> LoadedLanguageModel:
     model = build_language_model(config, 6).double().eval()
     for parameter in model.parameters():
         nn.init.normal_(parameter)
-    return LoadedLanguageModel(model, Vocabulary(["<pad>", "<unk>", *"abc "]), "a", config, {})
+    return LoadedLanguageModel(model, Codec("characters", Vocabulary(["<pad>", "<unk>", *"abc "])), "a", config, {})
 
 
 def test_surprise_is_the_information_of_each_character() -> None:

@@ -10,6 +10,7 @@ import pytest
 from unroll.diagnostics.explain import Judgement, Surprise
 from unroll.diagnostics.page import page
 from unroll.inference.classify import Prediction
+from unroll.text.codec import TokenSize
 
 HOSTILE = '<script>alert("1")</script>'
 
@@ -59,7 +60,15 @@ def judgement(prefixes: tuple[float, ...] | None = (0.4, 0.9, 0.9, 0.85)) -> Jud
     )
 
 
-SURPRISE = Surprise("<b>\n\x00", (True, True, True, True, False), (0.25, 3.0, 12.0, 1.0), ((("<b>", 0.75),),) * 4)
+SURPRISE = Surprise(
+    text="<b>\n\x00",
+    unit="characters",
+    tokens=tuple("<b>\n\x00"),
+    token_size=TokenSize(),
+    known=(True, True, True, True, False),
+    bits=(0.25, 3.0, 12.0, 1.0),
+    expected=((("<b>", 0.75),),) * 4,
+)
 
 
 @pytest.mark.parametrize("found", [[judgement()], [judgement(None)], [SURPRISE], [judgement(), judgement(None)]])

@@ -163,7 +163,7 @@ def test_the_logits_of_ngrams_join_the_models(reviews: Path, tmp_path: Path) -> 
     data = load_data(config)
     data.val = dataclasses.replace(data.val, labels=(data.val.labels + (np.arange(len(data.val)) % 5 == 0)) % 2)
     net = build_classifier(config, len(data.vocabulary), 2).eval()
-    model = LoadedClassifier(net, data.vocabulary, data.labels, config, {})
+    model = LoadedClassifier(net, data.codec, data.labels, config, {})
     figures = model.score_mixed(data.test, data)
     ngrams = NaiveBayesNGrams(data.train, 2)
 

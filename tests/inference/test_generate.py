@@ -29,6 +29,7 @@ from unroll.inference.score import score_dynamically
 from unroll.inference.stepper import TorchStepper
 from unroll.models.language_model import LanguageModel, build_language_model
 from unroll.progress import Display, display
+from unroll.text.codec import Codec
 from unroll.text.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -52,7 +53,7 @@ def make_model(letters: str = LETTERS, opening: str = "a", extra: tuple[str, ...
         nn.init.normal_(parameter, std=1.5 if "encoder" in name or "embedding" in name else 0.8)
     with torch.no_grad():
         model.bias.mul_(0.1)[:2] = 5.0  # <pad> and <unk> are likelier than all others
-    return LoadedLanguageModel(model.eval(), vocabulary, opening, LanguageModelingConfig(), {})
+    return LoadedLanguageModel(model.eval(), Codec("characters", vocabulary), opening, LanguageModelingConfig(), {})
 
 
 def constant(logits: list[float]) -> LoadedLanguageModel:
@@ -248,7 +249,8 @@ def test_a_recurrence_that_explodes_is_named() -> None:
         model.encoder.bias_ih_l0.fill_(1.0)
         assert model.weight is not None
         model.weight[3] = 1e-37
-    loaded = LoadedLanguageModel(model, Vocabulary(["<pad>", "<unk>", *"abc"]), "a", LanguageModelingConfig(), {})
+    codec = Codec("characters", Vocabulary(["<pad>", "<unk>", *"abc"]))
+    loaded = LoadedLanguageModel(model, codec, "a", LanguageModelingConfig(), {})
     assert len(loaded.generate("a", 120)) == 121
     with pytest.raises(UserError, match="logits are not finite"):
         loaded.generate("a", 140)
@@ -293,7 +295,7 @@ def test_a_model_says_what_it_is() -> None:
     assert described[1:] == [
         "  trained on: nothing yet",
         "  vocabulary: 19 characters",
-        '  use: model.generate("The ", length=200) returns the prompt and what follows it',
+        '  use: model.generate("The", length=200) returns the prompt and what follows it',
     ]
 
 
@@ -301,15 +303,15 @@ def test_long_work_is_shown_where_a_program_asks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, screen = make_model(), io.StringIO()
-    ids = model.encode("Mad fig.\n" * 500)
-    expected = (model.generate("K", 20, samples=2), model.score(ids))
+    text = model.codec.tokenize("Mad fig.\n" * 500)
+    expected = (model.generate("K", 20, samples=2), model.score(text))
     assert capsys.readouterr() == ("", "")
     console = Console(file=screen, width=100)
     monkeypatch.setattr("unroll.progress.Display", lambda console: Display(console, seconds_between_lines=0))
     with display(console):
-        found = (model.generate("K", 20, samples=2), model.score(ids))
+        found = (model.generate("K", 20, samples=2), model.score(text))
         rms = {name: torch.ones_like(p) for name, p in model.model.named_parameters()}
-        score_dynamically(model.model, ids[:200], rms)
+        score_dynamically(model.model, text.ids[:200], rms)
     assert found == expected
     lines = screen.getvalue().splitlines()
     assert any(line.startswith("generating  10 of 20 steps") for line in lines)

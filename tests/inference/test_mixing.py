@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
@@ -19,15 +18,19 @@ from unroll.models.language_model import LanguageModel
 from unroll.ngrams.adaptive import AdaptiveCounts
 from unroll.ngrams.kneser_ney import fit
 from unroll.ngrams.mixture import fit_weights
+from unroll.text.codec import Ids, TokenizedText, TokenSize
 
 SYMBOLS = 7
-Ids = npt.NDArray[np.int32]
 
 
 def text(length: int, seed: int) -> Ids:
     random = np.random.default_rng(seed)
     words = [[2, 3, 4], [4, 3, 2, 6], [5, 1], [6, 6, 2]]
     return np.concatenate([words[word] for word in random.integers(0, 4, length)])[:length].astype(np.int32)
+
+
+def tokens(ids: Ids) -> TokenizedText:
+    return TokenizedText(ids, TokenSize())
 
 
 TRAIN, VAL, TEST = text(900, 0), text(150, 1), text(130, 2)
@@ -64,7 +67,7 @@ def by_hand(model: LanguageModel, dynamic: bool) -> tuple[float, float, float]:
 def test_the_mixture_is_that_of_the_whole_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(score_module, "WINDOW", 32)
     model = small_model()
-    figures = score_mixed(partial(predictions, model), TEST, TRAIN, VAL, SYMBOLS, dynamic=False)
+    figures = score_mixed(partial(predictions, model), tokens(TEST), TRAIN, VAL, SYMBOLS, dynamic=False)
     bits, accuracy, by_ngrams = by_hand(model, dynamic=False)
     assert figures["mixed_bpc"] == pytest.approx(bits, abs=1e-9)
     assert figures["mixed_accuracy"] == pytest.approx(accuracy)
@@ -79,7 +82,7 @@ def test_a_model_that_learns_on_is_mixed_with_counts_of_the_text_as_well(monkeyp
     monkeypatch.setattr(score_module, "LEARNING_RATE", 0.0)
     model = small_model()
     rms = {name: torch.ones_like(p) for name, p in model.named_parameters()}
-    figures = score_mixed(partial(dynamic_predictions, model, rms=rms), TEST, TRAIN, VAL, SYMBOLS, dynamic=True)
+    figures = score_mixed(partial(dynamic_predictions, model, rms=rms), tokens(TEST), TRAIN, VAL, SYMBOLS, dynamic=True)
     bits, accuracy, by_ngrams = by_hand(model, dynamic=True)
     assert figures["dynamic_mixed_bpc"] == pytest.approx(bits, abs=1e-9)
     assert figures["dynamic_mixed_accuracy"] == pytest.approx(accuracy)
@@ -100,7 +103,7 @@ def test_no_prediction_depends_on_what_comes_later(dynamic: bool) -> None:
 
     def loss(ids: Ids) -> float:
         """Of the whole text, in nats."""
-        figures = score_mixed(net, ids, TRAIN, VAL, SYMBOLS, dynamic=dynamic)
+        figures = score_mixed(net, tokens(ids), TRAIN, VAL, SYMBOLS, dynamic=dynamic)
         return figures[name] * figures["characters"]
 
     before = loss(TEST)

@@ -55,9 +55,9 @@ def test_a_forked_process_predicts(tmp_path: Path, two_threads: None) -> None:
 def test_a_forked_process_generates(two_threads: None) -> None:
     model = make_model()
     expected = model.generate("K", 50, samples=64)
-    figures = model.score(model.encode("Mad fig.\n" * 500))
+    figures = model.score(model.codec.tokenize("Mad fig.\n" * 500))
     assert in_a_fork(lambda: model.generate("K", 50, samples=64)) == expected
-    assert in_a_fork(lambda: model.score(model.encode("Mad fig.\n" * 500))) == pytest.approx(figures)
+    assert in_a_fork(lambda: model.score(model.codec.tokenize("Mad fig.\n" * 500))) == pytest.approx(figures)
 
 
 def test_threads_share_a_model(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def load(path: Path, seed: int = 0, **settings: object) -> ClassificationData:
 
 def texts(data: ClassificationData, split: str) -> list[str]:
     documents = getattr(data, split)
-    return [words(documents, row, data.vocabulary) for row in range(len(documents))]
+    return [words(documents, row, data.codec) for row in range(len(documents))]
 
 
 def numbered(count: int) -> list[tuple[str, object]]:

@@ -58,7 +58,7 @@ def test_evaluation_does_not_depend_on_the_window(make_task: MakeTask, cell: str
     task.eval()
     figures = []
     for window in (1, 7, 64, 1024):
-        metrics, lanes = StreamMetrics(), Lanes(data.train, 1)
+        metrics, lanes = StreamMetrics(), Lanes(data.train.ids, 1)
         task.states["val"] = None
         with torch.no_grad():
             for span in WindowSampler(lanes, window):
@@ -66,7 +66,7 @@ def test_evaluation_does_not_depend_on_the_window(make_task: MakeTask, cell: str
                 metrics.update(task(batch, "val"), batch.targets)
         figures.append(metrics.compute()["bpc"])
     with torch.no_grad():  # the text in one piece
-        ids = torch.from_numpy(data.train).long()
+        ids = torch.from_numpy(data.train.ids).long()
         logits, _ = task.model(ids[None, :-1])
         expected = float(F.cross_entropy(logits[0].double(), ids[1:])) / math.log(2)
     assert figures == pytest.approx([expected] * 4, abs=1e-6)

@@ -17,7 +17,7 @@ TEXT = "".join(random.Random(0).choices("abcdefgh \n", k=1000))
 def test_the_parts_are_the_text_in_its_order(make_task: MakeTask) -> None:
     _, data = make_task(TEXT)
     assert (len(data.train), len(data.val), len(data.test)) == (900, 50, 50)
-    ids = [*data.train.tolist(), *data.val.tolist(), *data.test.tolist()]
+    ids = [*data.train.ids.tolist(), *data.val.ids.tolist(), *data.test.ids.tolist()]
     assert "".join(data.vocabulary.decode(ids)) == TEXT
     assert data.opening == TEXT[0]
     about = data.describe()
@@ -39,8 +39,8 @@ def test_the_vocabulary_is_the_training_parts(make_task: MakeTask) -> None:
 
 def test_a_limit_takes_the_first_characters_and_leaves_the_test_alone(make_task: MakeTask) -> None:
     _, data = make_task(TEXT, data__limit=100)
-    assert "".join(data.vocabulary.decode(data.train.tolist())) == TEXT[:100]
-    assert "".join(data.vocabulary.decode(data.test.tolist())) == TEXT[950:]
+    assert "".join(data.vocabulary.decode(data.train.ids.tolist())) == TEXT[:100]
+    assert "".join(data.vocabulary.decode(data.test.ids.tolist())) == TEXT[950:]
 
 
 def test_rare_characters_are_read_as_unknown(make_task: MakeTask) -> None:

@@ -66,6 +66,7 @@ def test_a_text_is_summed_in_float64_whatever_the_module_is_cast_to() -> None:
         "loss": loss,
         "perplexity": math.exp(loss),
         "accuracy": correct / 30_000,
+        "bpb": loss / math.log(2),
     }
     assert not held.state_dict()  # a checkpoint holds only weights
     metrics.reset()

@@ -57,7 +57,7 @@ def test_the_run_learns_and_its_summary_is_complete(written: Finished) -> None:
     lane = (data["train"] - 1) // 16
     assert train["tokens"] == 4 * 16 * lane
     assert train["steps"] == 4 * math.ceil(lane / 16)
-    names = ("bpc", "loss", "perplexity", "accuracy")
+    names = ("bpc", "loss", "perplexity", "accuracy", "bpb")
     assert set(summary["metrics"]) == {f"{split}/{name}" for split in ("val", "test") for name in names}
     # A word of six says log2(6) = 2.6 bits, in 5.2 characters on average.
     assert 0.4 < summary["metrics"]["test/bpc"] < 0.8
@@ -87,8 +87,9 @@ def test_dynamic_evaluation_has_names_of_its_own(written: Finished) -> None:
     figures = evaluate(Path(written.summary["checkpoints"]["best"]), None, "val", dynamic=True)
     assert figures["dynamic_bpc"] == pytest.approx(written.summary["metrics"]["val/bpc"], abs=0.05)
     assert set(figures) == {
-        *(f"dynamic_{name}" for name in ("bpc", "loss", "perplexity", "accuracy")),
+        *(f"dynamic_{name}" for name in ("bpc", "loss", "perplexity", "accuracy", "bpb")),
         "characters",
+        "tokens",
         "unknown",
     }
 
@@ -145,7 +146,7 @@ def test_tensorboard_has_the_curves_and_the_samples(written: Finished) -> None:
 
 
 def test_the_screen_tells_what_was_used_and_what_to_type_next(written: Finished) -> None:
-    for part in ("data: local", "characters: ", "epoch 4/4  val/bpc", "k characters/s", "unroll generate "):
+    for part in ("data: local", "characters: ", "epoch 4/4  val/bpc", "k tokens/s", "unroll generate "):
         assert part in written.screen
 
 

@@ -94,6 +94,7 @@ def test_reviews_with_other_settings(
         {"trainer__accumulate_grad_batches": 3, "checkpoint__every_n_steps": 2},
         {"data__workers": 2, "tbptt__random_window": True},
         {"tbptt__stride": 5},
+        {"data__tokenizer": "bpe", "data__max_size": 260, "tbptt__window": 5},
         {"optimizer__ema_decay": 0.9, "optimizer__name": "sgd"},
     ],
     ids=lambda settings: "_".join(f"{key}_{value}" for key, value in settings.items()),

@@ -25,12 +25,12 @@ class Window(NamedTuple):
 
     @property
     def num_tokens(self) -> int:
-        """The characters that are predicted."""
+        """The tokens that are predicted."""
         return self.targets.numel()
 
     @property
     def num_examples(self) -> int:
-        """The same characters; the batch's mean loss is over these."""
+        """The same tokens; the batch's mean loss is over these."""
         return self.targets.numel()
 
 
@@ -47,9 +47,9 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Lanes(Dataset[Window]):
-    """A text of N characters as `lanes` contiguous stretches of (N - 1) // lanes steps each.
+    """A text of N tokens as `lanes` contiguous stretches of (N - 1) // lanes steps each.
 
-    A step reads a character and predicts the next one, so N characters are N - 1 steps. Fewer steps than there are
+    A step reads a token and predicts the next one, so N tokens are N - 1 steps. Fewer steps than there are
     lanes are left out. With an offset, the text is read as a ring; no state is carried from its end to its beginning.
     """
 
@@ -62,7 +62,7 @@ class Lanes(Dataset[Window]):
         return (len(self.ids) - 1) // self.lanes
 
     def __len__(self) -> int:
-        """The steps of an epoch: the characters that are predicted."""
+        """The steps of an epoch: the tokens that are predicted."""
         return self.length * self.lanes
 
     def __getitem__(self, span: Span) -> Window:

@@ -14,7 +14,7 @@ LINES = "\n\t"  # shown as they are
 
 
 def main(arguments: list[str]) -> None:
-    """Print what the model writes, character by character."""
+    """Print what the model writes, as it writes it."""
     options = parser(
         "generate",
         "Print text that a language model writes.",
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
     )
     options.add_argument("--length", type=int, default=500, help="characters to write after it (default: 500)")
     options.add_argument("--temperature", type=float, default=0.8, help="0: always the likeliest (default: 0.8)")
-    options.add_argument("--top-k", type=int, help="choose among so many of the likeliest characters")
+    options.add_argument("--top-k", type=int, help="choose among so many of the likeliest tokens")
     options.add_argument("--top-p", type=float, help="choose among the likeliest that have this probability together")
     options.add_argument("--seed", type=int, default=0, help="same seed, same text (default: 0)")
     options.add_argument("--samples", type=int, default=1, help="texts, each with its own random numbers (default: 1)")
@@ -45,13 +45,14 @@ def main(arguments: list[str]) -> None:
             raise ConfigError(str(error)) from error
         if given.samples == 1 and not given.json:
             print(shown(prompt, keep=LINES), end="", flush=True)
-            for (character,) in steps:
-                print(shown(character, keep=LINES), end="", flush=True)
+            for (part,) in steps:
+                print(shown(part, keep=LINES), end="", flush=True)
             print()
             return
         from unroll import progress
 
-        written = list(progress.track(steps, "writing", given.length, "characters"))
+        total = given.length if model.codec.name == "characters" else None  # else nobody knows
+        written = list(progress.track(steps, "writing", total, "steps"))
     for number, text in enumerate("".join(parts) for parts in zip([prompt] * given.samples, *written, strict=True)):
         if given.json:
             print(json.dumps({"seed": given.seed, "sample": number, "text": text}))

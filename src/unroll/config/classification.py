@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from unroll.config.fields import BELOW_1, setting
-from unroll.config.settings import Config, DataConfig, EncoderConfig, check_source
+from unroll.config.settings import TOKENIZERS, Config, DataConfig, EncoderConfig, check_source, check_vocabulary
 from unroll.errors import ConfigError
 
 MAX_CHARACTERS, MAX_MEMORY_MIB = 4_000_000, 512  # IMDb's longest review has 13,704, and its 25,000 take 50 MiB
@@ -30,11 +30,11 @@ class ClassificationDataConfig(DataConfig):
     test_fraction: float = setting(0.1, 1e-6, 0.9)  # of the training examples, where the corpus has no test split
     split: str = setting("random", choices=("random", "blocks"))  # blocks: hold out stretches of rows, not single rows
     block_size: int = setting(100, 1)  # rows of a class in a stretch, where data.split=blocks
-    tokenizer: str = setting("basic_english", choices=("basic_english",))  # lower-case words and punctuation
+    tokenizer: str = setting("basic_english", choices=TOKENIZERS)  # basic_english: lower-case words, punctuation
     max_length: int | None = setting(400, 1)  # tokens; longer documents are truncated, and their number reported
     truncate: str = setting("end", choices=("start", "end"))  # the part of a longer document that is cut off
-    min_freq: int = setting(2, 1)  # rarer words become <unk>
-    max_size: int | None = setting(None, 1)  # words in the vocabulary, <pad> and <unk> not counted
+    min_freq: int = setting(2, 1)  # rarer tokens become <unk>; bpe joins no rarer pairs
+    max_size: int | None = setting(None, 1)  # tokens, <pad> and <unk> not counted; null: all, for bpe 4,000
     class_weights: str | None = setting(None, choices=("balanced",))  # of the loss: rare classes count more
     batch_size: int | None = setting(32, 1)  # documents in a batch
     max_tokens: int | None = setting(None, 1)  # instead of batch_size: tokens in a batch, padding counted
@@ -43,6 +43,7 @@ class ClassificationDataConfig(DataConfig):
 
     def __post_init__(self) -> None:
         check_source(self.path, self.source)
+        check_vocabulary(self.tokenizer, self.max_size)
         labels = self.labels or []
         if len(set(labels)) < len(labels) or not all(label.strip() for label in labels):
             raise ConfigError("data.labels: two names are equal or one is blank; give each class a name of its own")

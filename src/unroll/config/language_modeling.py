@@ -1,11 +1,20 @@
-"""The settings of character-level language modelling."""
+"""The settings of language modelling."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from unroll.config.fields import BELOW_1, setting
-from unroll.config.settings import Config, DataConfig, EncoderConfig, OptimizerConfig, TrainerConfig, check_source
+from unroll.config.settings import (
+    TOKENIZERS,
+    Config,
+    DataConfig,
+    EncoderConfig,
+    OptimizerConfig,
+    TrainerConfig,
+    check_source,
+    check_vocabulary,
+)
 from unroll.errors import ConfigError
 
 MAX_TEXT = 128_000_000  # characters; with its ids such a text takes 640 MB, or 1 GB where one character is an emoji
@@ -22,19 +31,24 @@ class TextDataConfig(DataConfig):
     limit: int | None = setting(None, 2)  # the first so many training characters
     val_fraction: float = setting(0.05, 1e-6, 0.45)  # of the text, before the test part
     test_fraction: float = setting(0.05, 1e-6, 0.45)  # of the text, at its end
-    min_freq: int = setting(1, 1)  # rarer characters become <unk>
+    tokenizer: str = setting("characters", choices=TOKENIZERS)  # what the model predicts one after another
+    min_freq: int = setting(1, 1)  # rarer tokens become <unk>; bpe joins no rarer pairs
+    max_size: int | None = setting(
+        None, 1
+    )  # tokens in the vocabulary, <pad> and <unk> not counted; null: all, bpe 4000
     batch_size: int = setting(32, 1)  # lanes: places in the text that are read at once
     random_offset: bool = True  # begin each epoch's lanes at another place; the text is read as a ring
 
     def __post_init__(self) -> None:
         check_source(self.path, self.source)
+        check_vocabulary(self.tokenizer, self.max_size)
 
 
 @dataclass
 class LanguageModelConfig:
     """What stands around the encoder, see `unroll.models.language_model.LanguageModel`."""
 
-    embedding_size: int | None = setting(128, 1, 65536)  # null: characters are read as unit vectors (one-hot)
+    embedding_size: int | None = setting(128, 1, 65536)  # null: tokens are read as unit vectors (one-hot)
     tie_weights: bool = False  # the embedding is the output layer's weight, too
     embedding_dropout: float = setting(0.0, 0, BELOW_1)  # share of the vocabulary that a window reads as zeros
     input_dropout: float = setting(0.2, 0, BELOW_1)  # on the embeddings, one mask a lane and window
@@ -47,9 +61,9 @@ class LanguageModelConfig:
 class TbpttConfig:
     """Truncated backpropagation through time, see `unroll.batching.streams.Lanes`."""
 
-    window: int = setting(128, 1)  # characters that the gradient flows through
-    stride: int | None = setting(None, 1)  # characters, the last of a window, that the loss is taken of; null: all
-    random_window: bool = False  # windows of about so many characters, their lengths drawn anew each epoch
+    window: int = setting(128, 1)  # tokens that the gradient flows through
+    stride: int | None = setting(None, 1)  # tokens, the last of a window, that the loss is taken of; null: all
+    random_window: bool = False  # windows of about so many tokens, their lengths drawn anew each epoch
     state_dropout: float = setting(0.0, 0, BELOW_1)  # share of lanes that begin a window with a zero state
 
     def __post_init__(self) -> None:
@@ -63,7 +77,7 @@ class TbpttConfig:
 
 @dataclass
 class LanguageModelingConfig(Config):
-    """All settings of character-level language modelling."""
+    """All settings of language modelling."""
 
     kind: str = "language_modeling"  # the kind of task; presets set it
     task: str = "language_modeling"  # the preset, which names the run's folder
@@ -80,7 +94,7 @@ class LanguageModelingConfig(Config):
         super().__post_init__()
         if self.encoder.bidirectional:
             raise ConfigError(
-                "a language model needs encoder.bidirectional=false: the backward direction reads the characters that "
+                "a language model needs encoder.bidirectional=false: the backward direction reads the tokens that "
                 "it is to predict"
             )
         hidden_size = self.encoder.hidden_size

@@ -11,6 +11,10 @@ from unroll.config.fields import BELOW_1, setting
 from unroll.errors import ConfigError
 from unroll.registry import ENCODERS
 
+TOKENIZERS = ("basic_english", "whitespace", "characters", "bytes", "bpe")  # see `unroll.text.tokenizers`
+BPE_SIZE = 4000  # tokens that bpe learns where data.max_size says nothing
+BYTES = 256  # the tokens of `bytes`, with which `bpe` begins
+
 
 @dataclass
 class EncoderConfig:
@@ -166,6 +170,19 @@ class Config:
                 f"optimizer.schedule={self.optimizer.schedule} needs the number of steps; give trainer.max_epochs or "
                 "trainer.max_steps, or write optimizer.schedule=constant"
             )
+
+
+def check_vocabulary(tokenizer: str, max_size: int | None) -> None:
+    """Refuse a `data.max_size` that the tokenizer can't have."""
+    if max_size is not None and tokenizer == "bpe" and max_size <= BYTES:
+        raise ConfigError(
+            f"data.max_size={max_size}: data.tokenizer=bpe begins with the {BYTES} bytes and learns more tokens; write "
+            f"data.max_size={BPE_SIZE}"
+        )
+    if max_size is not None and tokenizer == "bytes":
+        raise ConfigError(
+            "data.max_size: the tokens of data.tokenizer=bytes are the 256 bytes; write data.max_size=null"
+        )
 
 
 def check_source(path: str | None, source: str) -> None:

@@ -1,4 +1,4 @@
-"""How each token of a text changed a classifier's prediction, and how each character surprised a language model."""
+"""How each token of a text changed a classifier's prediction, and how each token surprised a language model."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from unroll.errors import DataError, UserError
 from unroll.inference.classify import LoadedClassifier, Prediction
 from unroll.inference.generate import LoadedLanguageModel
 from unroll.models.classifier import TextClassifier
-from unroll.text.tokenizers import get_tokenizer
+from unroll.text.codec import TokenSize
 from unroll.text.vocabulary import UNKNOWN_ID
 
 MOST_TEXTS, MOST_TOKENS = 100, 20_000  # on one page: a browser has to show them
-EXPECTED = 3  # the likeliest characters that are named at each place
+EXPECTED = 3  # the likeliest tokens that are named at each place
 
 
 @dataclass(frozen=True)
@@ -59,32 +59,37 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Surprise:
-    """How each character of a text surprised a language model."""
+    """How each token of a text surprised a language model."""
 
     section: ClassVar[str] = "surprise"
     title: ClassVar[str] = "What surprised the model"
-    unit: ClassVar[str] = "characters"
     note: ClassVar[str] = ""
 
     text: str
-    known: tuple[bool, ...]  # whether the model knows each character; it reads the others as `<unk>`
-    bits: tuple[float, ...]  # -log2 of each character's probability, without the first character
-    expected: tuple[tuple[tuple[str, float], ...], ...]  # the likeliest characters in its place, with probabilities
+    unit: str  # what a token is called
+    tokens: tuple[str, ...]  # as people read them
+    token_size: TokenSize
+    known: tuple[bool, ...]  # whether the model knows each token; it reads the others as `<unk>`
+    bits: tuple[float, ...]  # -log2 of each token's probability, without the first token
+    expected: tuple[tuple[tuple[str, float], ...], ...]  # the likeliest tokens in its place, with probabilities
 
     @property
     def bits_per_character(self) -> float:
-        return sum(self.bits) / len(self.bits)
+        return (sum(self.bits) / len(self.bits) + self.token_size.spelling) / self.token_size.characters
 
     @property
     def size(self) -> int:
-        return len(self.text)
+        return len(self.tokens)
 
     @property
     def answer(self) -> str:
         return f"{self.bits_per_character:.3f} bits per character"
 
     def figures(self) -> dict[str, Any]:
-        return {"bits_per_character": self.bits_per_character, "characters": len(self.bits)}
+        return {
+            "bits_per_character": self.bits_per_character,
+            "characters": round(len(self.bits) * self.token_size.characters),
+        }
 
 
 Explanation = TypeVar("Explanation", Judgement, Surprise)
@@ -130,7 +135,7 @@ def judge_text(model: LoadedClassifier, text: str) -> Judgement:
     """
     prediction, empty = model.predict([text, ""])
     label = model.labels.index(prediction.label)
-    tokens = tuple(get_tokenizer(model.config.data.tokenizer)(text))
+    tokens = model.codec.tokens(text)
     read = model.kept(len(tokens))
     ids = torch.tensor([model.vocabulary.encode(tokens[read]) or [UNKNOWN_ID]])
     attribution = gradient_times_input(model.model, ids, label)
@@ -140,7 +145,7 @@ def judge_text(model: LoadedClassifier, text: str) -> Judgement:
     return Judgement(
         text=text,
         prediction=prediction,
-        tokens=tokens,
+        tokens=tuple(map(model.codec.label, tokens)),
         known=tuple(id_ != UNKNOWN_ID for id_ in model.vocabulary.encode(tokens)),
         read=read,
         attribution=tuple(attribution.tolist()[:count]),
@@ -170,24 +175,28 @@ def _after_each_token(model: TextClassifier, ids: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def surprise(model: LoadedLanguageModel, text: str) -> Surprise:
-    """Ask a language model how likely each character of a text was after the characters before it.
+    """Ask a language model how likely each token of a text was after the tokens before it.
 
     Raises:
-        DataError: the text has fewer than two characters: there is nothing to predict.
+        DataError: the text has fewer than two tokens: there is nothing to predict.
         UserError: the model's logits are not finite.
     """
-    if len(text) < 2:
-        raise DataError(f"the text has {len(text)} characters, but the first is not predicted; give two or more")
-    ids = torch.from_numpy(model.encode(text)).long()[None]
+    tokenized, codec = model.codec.tokenize(text), model.codec
+    if len(tokenized) < 2:
+        raise DataError(f"the text has {len(tokenized)} {model.unit}, but the first is not predicted; give two or more")
+    ids = torch.from_numpy(tokenized.ids).long()[None]
     logits, _ = model.model(ids[:, :-1])
     logarithms = F.log_softmax(logits[0].double(), dim=-1)
     if not logarithms.isfinite().all():
         raise UserError("the model's logits are not finite: its training diverged; use another checkpoint")
     bits = -logarithms.gather(1, ids[0, 1:, None])[:, 0] / math.log(2)
     likeliest = logarithms.exp().topk(min(EXPECTED, logits.size(-1)))
-    names = model.vocabulary.tokens
+    names = [*map(codec.label, codec.vocabulary.tokens)]
     return Surprise(
         text=text,
+        unit=model.unit,
+        tokens=tuple(map(codec.label, codec.tokens(text))),
+        token_size=tokenized.size,
         known=tuple((ids[0] != UNKNOWN_ID).tolist()),
         bits=tuple(bits.tolist()),
         expected=tuple(

@@ -15,7 +15,7 @@ MOST_BITS = 10.0  # the end of the scale of surprise
 
 
 class Mark(NamedTuple):
-    """A token or a character as the page shows it."""
+    """A token as the page shows it."""
 
     place: int  # 1, 2, …
     text: str
@@ -64,13 +64,13 @@ def _marks(judgement: Judgement, values: Sequence[float], notes: Sequence[str]) 
 
 
 def surprises(surprise: Surprise) -> list[Mark]:
-    """Return the characters; the effect of each is its surprise in bits, and its note says what was expected."""
-    marks = [Mark(1, surprise.text[0], surprise.known[0], 0.0, 0.0, "the first: nothing stands before it")]
-    rest = zip(surprise.text[1:], surprise.known[1:], surprise.bits, surprise.expected, strict=True)
-    for place, (character, known, bits, expected) in enumerate(rest, start=2):
-        likeliest = ", ".join(f"{shown(token)} {probability:.0%}" for token, probability in expected)
+    """Return the tokens; the effect of each is its surprise in bits, and its note says what was expected."""
+    marks = [Mark(1, surprise.tokens[0], surprise.known[0], 0.0, 0.0, "the first: nothing stands before it")]
+    rest = zip(surprise.tokens[1:], surprise.known[1:], surprise.bits, surprise.expected, strict=True)
+    for place, (token, known, bits, expected) in enumerate(rest, start=2):
+        likeliest = ", ".join(f"{shown(name)} {probability:.0%}" for name, probability in expected)
         note = f"{bits:.2f} bits ({2**-bits:.1%}); expected {likeliest}"
-        marks.append(Mark(place, character, known, bits, -min(1.0, bits / MOST_BITS), note))
+        marks.append(Mark(place, token, known, bits, -min(1.0, bits / MOST_BITS), note))
     return marks
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from unroll.errors import DataError
 from unroll.inference.arguments import texts_of
 from unroll.inference.description import describe, listed
 from unroll.inference.forks import compute_alone_after_fork
-from unroll.inference.weights import vocabulary_of, with_weights, words
+from unroll.inference.weights import codec_of, with_weights, words
 from unroll.models.classifier import TextClassifier, build_classifier
 from unroll.ngrams.mixture import fit_factor
 from unroll.ngrams.naive_bayes import NaiveBayesNGrams
@@ -32,8 +31,8 @@ from unroll.progress import Task, begin
 from unroll.shown import shown
 from unroll.tasks.classification_data import ClassificationData
 from unroll.tasks.metrics import classification_metrics, per_class
-from unroll.text.tokenizers import get_tokenizer
-from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
+from unroll.text.codec import Codec, count
+from unroll.text.vocabulary import UNKNOWN_ID
 
 CHUNK, CHUNK_CHARACTERS = 4096, 2**23  # texts held at a time, and their characters
 MAX_TOKENS = 2**15  # tokens in a batch, padding counted
@@ -46,8 +45,8 @@ class Prediction:
     label: str
     probability: float  # of `label`
     probabilities: dict[str, float]  # of every label
-    tokens: int  # words read
-    unknown: int  # words that the model does not know; if all are, the label says nothing
+    tokens: int  # tokens read
+    unknown: int  # tokens that the model does not know; if all are, the label says nothing
 
     @property
     def answer(self) -> str:
@@ -72,29 +71,31 @@ class LoadedClassifier:
     def __init__(
         self,
         model: TextClassifier,
-        vocabulary: Vocabulary,
+        codec: Codec,
         labels: tuple[str, ...],
         config: ClassificationConfig,
         data: dict[str, Any],
     ) -> None:
-        self.model, self.vocabulary, self.labels, self.config = model, vocabulary, labels, config
+        self.model, self.codec, self.labels, self.config = model, codec, labels, config
+        self.vocabulary = codec.vocabulary
         self.data = data  # what the checkpoint says of the training data: source, fingerprint, …
-        self._tokenize = get_tokenizer(config.data.tokenizer)
 
     @classmethod
     def from_checkpoint(cls, config: ClassificationConfig, content: dict[str, Any]) -> LoadedClassifier:
         """Return the model of a checkpoint's content. Raises ValueError where its parts do not fit together."""
-        vocabulary, labels = vocabulary_of(content), tuple(words(content, "labels"))
+        codec, labels = codec_of(content, config.data.tokenizer), tuple(words(content, "labels"))
         if len(labels) < 2:
             raise ValueError("its entry 'labels' holds fewer than two classes")
-        model = with_weights(lambda: build_classifier(config, len(vocabulary), len(labels)), content["state_dict"])
-        return cls(model, vocabulary, labels, config, content["data"])
+        model = with_weights(
+            lambda: build_classifier(config, len(codec.vocabulary), len(labels)), content["state_dict"]
+        )
+        return cls(model, codec, labels, config, content["data"])
 
     def __repr__(self) -> str:
         data = self.config.data
         length = "texts of any length" if data.max_length is None else f"up to {data.max_length:,} tokens of a text"
         lines = {
-            "vocabulary": f"{len(self.vocabulary):,} words; it reads {length}",
+            "vocabulary": f"{len(self.vocabulary):,} {self.codec.rule.unit}; it reads {length}",
             "labels": listed(self.labels),
             "use": 'model.predict(["a text", "another"]) returns labels and probabilities',
         }
@@ -104,13 +105,13 @@ class LoadedClassifier:
     def untrained(cls, config: ClassificationConfig, text: str) -> LoadedClassifier:
         """Return a fresh model of two classes by its settings, seed included; its vocabulary is that of the text."""
         torch.manual_seed(config.seed)
-        vocabulary = Vocabulary.build(Counter(get_tokenizer(config.data.tokenizer)(text)))
-        model = build_classifier(config, len(vocabulary), 2).eval()
-        return cls(model, vocabulary, ("negative", "positive"), config, {})
+        codec = Codec.learn(config.data.tokenizer, count(config.data.tokenizer, text))
+        model = build_classifier(config, len(codec.vocabulary), 2).eval()
+        return cls(model, codec, ("negative", "positive"), config, {})
 
     def encode(self, text: str) -> npt.NDArray[np.int32]:
         """Return the ids (tokens,) of the whole text, of whatever length."""
-        return np.array(self.vocabulary.encode(self._tokenize(text)), dtype=np.int32)
+        return self.codec.encode(text)
 
     def predict(self, texts: Iterable[str]) -> list[Prediction]:
         """Return a prediction for each text, in their order. A text gets the same alone and among others.
@@ -222,8 +223,8 @@ class LoadedClassifier:
     def _encoded(self, texts: Iterable[str]) -> Iterator[npt.NDArray[np.int32]]:
         """Yield each text's ids as in training: truncated to `max_length`, an empty one as one `<unk>`."""
         for text in texts:
-            ids = self.vocabulary.encode(self._tokenize(text)) or [UNKNOWN_ID]
-            yield np.array(ids[self.kept(len(ids))], dtype=np.int32)
+            ids = self.codec.encode(text)
+            yield ids[self.kept(len(ids))] if len(ids) else np.array([UNKNOWN_ID], dtype=np.int32)
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -57,6 +57,6 @@ def _own(model: Any, remedy: str) -> Any:
     if data.fingerprint != model.data["fingerprint"]:
         trained_on = brief(model.data["origin"])
         raise DataError(f"{place} is not the one that the model was trained on ({trained_on}); {remedy}")
-    if getattr(data, "vocabulary", None) != getattr(model, "vocabulary", None):
+    if getattr(data, "codec", None) != getattr(model, "codec", None):
         raise DataError(f"{place} has other symbols than the model when it was trained; {remedy}")
     return data

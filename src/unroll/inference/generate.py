@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,7 +20,6 @@ from unroll.inference.forks import compute_alone_after_fork
 from unroll.inference.mixing import score_mixed
 from unroll.inference.sampling import Sampler, Symbols
 from unroll.inference.score import (
-    Ids,
     dynamic_predictions,
     gradient_rms,
     predictions,
@@ -27,12 +27,12 @@ from unroll.inference.score import (
     score_dynamically,
 )
 from unroll.inference.stepper import Stepper, make_stepper
-from unroll.inference.weights import vocabulary_of, with_weights
+from unroll.inference.weights import codec_of, with_weights
 from unroll.models.language_model import LanguageModel, build_language_model
 from unroll.progress import track
 from unroll.tasks.language_modeling_data import LanguageModelingData
-from unroll.text import characters
-from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
+from unroll.text.codec import Codec, Ids, TokenizedText, count
+from unroll.text.vocabulary import UNKNOWN_ID
 
 MOST_SAMPLES = 100_000  # in one call; each holds its own state
 
@@ -44,35 +44,35 @@ class LoadedLanguageModel:
     model. In a forked process it computes on one thread.
     """
 
-    unit: ClassVar[str] = "characters"
     look_ahead: ClassVar[int] = 1  # ids that `LanguageModel.look_back` needs beyond the steps it looks back over
 
     def __init__(
         self,
         model: LanguageModel,
-        vocabulary: Vocabulary,
+        codec: Codec,
         opening: str,
         config: LanguageModelingConfig,
         data: dict[str, Any],
     ) -> None:
-        self.model, self.vocabulary, self.config = model, vocabulary, config
-        self.opening = opening  # the training text's first character
+        self.model, self.codec, self.config = model, codec, config
+        self.vocabulary, self.unit = codec.vocabulary, codec.rule.unit
+        self.opening = opening  # the training text's first token
         self.data = data  # what the checkpoint says of the training data: source, fingerprint, …
-        self._characters = np.flatnonzero([len(token) == 1 for token in vocabulary.tokens])
+        self._choices = codec.choices
 
     @classmethod
     def from_checkpoint(cls, config: LanguageModelingConfig, content: dict[str, Any]) -> LoadedLanguageModel:
         """Return the model of a checkpoint's content. Raises ValueError where its parts do not fit together."""
-        vocabulary, opening = vocabulary_of(content), content.get("opening")
-        if not isinstance(opening, str) or len(opening) != 1 or "\ud800" <= opening <= "\udfff":
-            raise ValueError("its entry 'opening' is missing or not one character")
-        model = with_weights(lambda: build_language_model(config, len(vocabulary)), content["state_dict"])
-        return cls(model, vocabulary, opening, config, content["data"])
+        codec, opening = codec_of(content, config.data.tokenizer), content.get("opening")
+        if not isinstance(opening, str) or re.search("[\ud800-\udfff]", opening) or not codec.is_token(opening):
+            raise ValueError(f"its entry 'opening' is missing or not one of its {codec.rule.unit}")
+        model = with_weights(lambda: build_language_model(config, len(codec.vocabulary)), content["state_dict"])
+        return cls(model, codec, opening, config, content["data"])
 
     def __repr__(self) -> str:
         lines = {
-            "vocabulary": f"{len(self._characters):,} characters",
-            "use": 'model.generate("The ", length=200) returns the prompt and what follows it',
+            "vocabulary": f"{len(self._choices):,} {self.unit}",
+            "use": 'model.generate("The", length=200) returns the prompt and what follows it',
         }
         return describe("language model", self.model, self.config.encoder, self.data, lines)
 
@@ -80,37 +80,44 @@ class LoadedLanguageModel:
     def untrained(cls, config: LanguageModelingConfig, text: str) -> LoadedLanguageModel:
         """Return a fresh model by its settings, seed included; its vocabulary is that of the text."""
         torch.manual_seed(config.seed)
-        vocabulary = Vocabulary.build(characters.count(text))
-        return cls(build_language_model(config, len(vocabulary)).eval(), vocabulary, text[:1], config, {})
+        data = config.data
+        codec = Codec.learn(data.tokenizer, count(data.tokenizer, text), data.min_freq, data.max_size)
+        model = build_language_model(config, len(codec.vocabulary)).eval()
+        return cls(model, codec, codec.first(text), config, {})
 
     def encode(self, text: str) -> Ids:
-        """Return the ids (characters,) of a text; a character that the model does not know is `UNKNOWN_ID`."""
-        return characters.encode(text, self.vocabulary)
+        """Return the ids (tokens,) of a text; a token that the model does not know is `UNKNOWN_ID`."""
+        return self.codec.encode(text)
 
-    def read(self, path: Path, split: str) -> Ids:
-        """Return the ids of a file's characters. Raises DataError where it can't be read, or is too short."""
-        text, _ = read_text(path, self.config.data.encoding, self.config.data.max_characters)
+    def read(self, path: Path, split: str) -> TokenizedText:
+        """Return the tokens of a file. Raises DataError where it can't be read, or is too short."""
+        content, _ = read_text(path, self.config.data.encoding, self.config.data.max_characters)
+        text = self.codec.tokenize(content)
         if len(text) < 2:
-            raise DataError(f"{path}: holds one character; a language model predicts from the second on")
-        return self.encode(text)
+            raise DataError(f"{path}: holds fewer than two {self.unit}; a language model predicts from the second on")
+        return text
 
-    def score(self, ids: Ids) -> dict[str, float]:
+    def score(self, text: TokenizedText) -> dict[str, float]:
         """Return how well the model predicts a text, see `unroll.inference.score.score`."""
-        return score(self.model, ids)
+        return score(self.model, text.ids, text.size)
 
-    def score_dynamically(self, ids: Ids, checkpoint: Path) -> dict[str, float]:
+    def score_dynamically(self, text: TokenizedText, checkpoint: Path) -> dict[str, float]:
         """Return the figures of a model that learns from the text as it reads it. The checkpoint is the model's own: it
         holds the gradients' sizes. See `unroll.inference.score.score_dynamically`."""
-        return score_dynamically(self.model, ids, gradient_rms(checkpoint, self.model, self.config.optimizer))
+        rms = gradient_rms(checkpoint, self.model, self.config.optimizer)
+        return score_dynamically(self.model, text.ids, rms, text.size)
 
-    def score_mixed(self, ids: Ids, data: LanguageModelingData, checkpoint: Path | None = None) -> dict[str, float]:
+    def score_mixed(
+        self, text: TokenizedText, data: LanguageModelingData, checkpoint: Path | None = None
+    ) -> dict[str, float]:
         """Return the figures of the model, and of its mixture with counted n-grams of its training data. With its
         checkpoint the model learns from the text as it reads it. See `unroll.inference.mixing.score_mixed`."""
         net = partial(predictions, self.model)
         if checkpoint is not None:
             rms = gradient_rms(checkpoint, self.model, self.config.optimizer)
             net = partial(dynamic_predictions, self.model, rms=rms)
-        return score_mixed(net, ids, data.train, data.val, len(self.vocabulary), dynamic=checkpoint is not None)
+        size = len(self.vocabulary)
+        return score_mixed(net, text, data.train.ids, data.val.ids, size, dynamic=checkpoint is not None)
 
     @cached_property
     def _stepper(self) -> Stepper:
@@ -130,26 +137,28 @@ class LoadedLanguageModel:
 
         The same arguments give the same texts. The random numbers of the text at index i depend on (`seed`, i) alone:
         `samples=8` begins with the texts of `samples=4`. But another batch size or machine rounds logits a little
-        differently, and where two symbols are nearly tied it may choose the other.
+        differently, and where two tokens are nearly tied it may choose the other. A model of longer tokens writes one
+        after another until a text has `length` characters, and the last is cut there.
 
         Args:
             prompt: one, or a list of them; after an empty one the text begins as the training text did.
             length: characters after each prompt.
             temperature: 1 takes the model's probabilities, less favours the likely, 0 takes the likeliest.
-            top_k: choose among this many of the likeliest characters.
-            top_p: choose among the likeliest characters that have this probability together.
+            top_k: choose among this many of the likeliest tokens.
+            top_p: choose among the likeliest tokens that have this probability together.
             seed: of the random numbers.
             samples: texts of the one prompt, at most `MOST_SAMPLES`. Another seed gives more of them.
 
         Raises:
-            DataError: the model does not know a character of a prompt.
+            DataError: the model does not know a token of a prompt.
             TypeError: a prompt is no str, or another argument is no number.
-            UserError: the model's logits are not finite, or its vocabulary holds no single character.
+            UserError: the model's logits are not finite, or its vocabulary holds nothing to write.
             ValueError: a number out of its range, or `samples` with a list of prompts.
         """
         prompts = _as_list(prompt, samples)
         steps = self._stream(prompts, length, temperature, top_k, top_p, seed)
-        texts = ["".join(parts) for parts in zip(prompts, *track(steps, "generating", length, "steps"), strict=True)]
+        total = length if self.codec.name == "characters" else None  # else nobody knows
+        texts = ["".join(parts) for parts in zip(prompts, *track(steps, "generating", total, "steps"), strict=True)]
         return texts[0] if isinstance(prompt, str) and samples is None else texts
 
     def stream(
@@ -162,8 +171,9 @@ class LoadedLanguageModel:
         seed: int = 0,
         samples: int | None = None,
     ) -> Iterator[list[str]]:
-        """Return an iterator over the steps, each a list of one character per text. Arguments and errors are those of
-        `generate`; only logits that are not finite are found later than in this call."""
+        """Return an iterator over the steps, each a list of what is added to each text: one character, or what another
+        token stands for, which may be nothing. Arguments and errors are those of `generate`; only logits that are not
+        finite are found later than in this call."""
         return self._stream(_as_list(prompt, samples), length, temperature, top_k, top_p, seed)
 
     def _stream(
@@ -176,34 +186,46 @@ class LoadedLanguageModel:
         seed: int,
     ) -> Iterator[list[str]]:
         length, seed = whole(length, "length", 1), whole(seed, "seed", 0)
-        if not len(self._characters):
-            raise UserError("the model's vocabulary holds no single character; it can't generate text")
-        sampler = Sampler(self._characters, temperature, top_k, top_p)
+        if not len(self._choices):
+            raise UserError(
+                f"the model's vocabulary holds no single {self.unit.removesuffix('s')}; it can't generate text"
+            )
+        sampler = Sampler(self._choices, temperature, top_k, top_p)
         ids = [self._encode(text) for text in prompts]
-        # The first character may be too rare for the vocabulary; the text begins with it all the same.
-        tokens = [self.opening if id_ == UNKNOWN_ID else token for id_, token in enumerate(self.vocabulary.tokens)]
-        steps = self._steps(ids, length, sampler, seed) if ids else iter(())
-        return ([tokens[symbol] for symbol in symbols.tolist()] for symbols in steps)
+        steps = self._steps(ids, sampler, seed) if ids else iter(())
+        return self._written(steps, prompts, length)
 
-    def _steps(self, prompts: list[list[int]], length: int, sampler: Sampler, seed: int) -> Iterator[Symbols]:
-        """Yield the next symbol of each text, (rows,), `length` times."""
+    def _written(self, steps: Iterator[Symbols], prompts: list[str], length: int) -> Iterator[list[str]]:
+        """Yield what each step adds to the texts, until all have `length` characters."""
+        # The first token may be too rare for the vocabulary; the text begins with it all the same.
+        tokens = [self.opening if id_ == UNKNOWN_ID else token for id_, token in enumerate(self.vocabulary.tokens)]
+        writers, left = [self.codec.writer(prompt) for prompt in prompts], [length] * len(prompts)
+        while any(left):
+            parts = [write(tokens[symbol]) for write, symbol in zip(writers, next(steps).tolist(), strict=True)]
+            parts = [part[:rest] for part, rest in zip(parts, left, strict=True)]
+            left = [rest - len(part) for part, rest in zip(parts, left, strict=True)]
+            yield parts
+
+    def _steps(self, prompts: list[list[int]], sampler: Sampler, seed: int) -> Iterator[Symbols]:
+        """Yield the next symbol of each text, (rows,), without end."""
         compute_alone_after_fork()
         noise, (opening,) = sampler.noise(seed, len(prompts)), self.vocabulary.encode([self.opening])
         state, logits = self._stepper.read(prompts)
         symbols = np.where([not prompt for prompt in prompts], opening, sampler.choose(logits, next(noise)))
         yield symbols
-        for _ in range(length - 1):
+        while True:
             state, logits = self._stepper.step(symbols, state)
             symbols = sampler.choose(logits, next(noise))
             yield symbols
 
     def _encode(self, prompt: str) -> list[int]:
-        ids = self.vocabulary.encode(prompt)
+        ids: list[int] = self.codec.encode(prompt).tolist()
         if UNKNOWN_ID in ids:
             place = ids.index(UNKNOWN_ID)
+            token = self.codec.tokens(prompt)[place]
             raise DataError(
-                f"the prompt's character {prompt[place]!r} (position {place}) is not among the {len(self._characters)} "
-                "that the model knows; leave it out"
+                f"the prompt's {self.unit.removesuffix('s')} {token!r} (position {place}) is not among the "
+                f"{len(self._choices)} that the model knows; leave it out"
             )
         return ids
 

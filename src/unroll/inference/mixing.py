@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from unroll import progress
-from unroll.inference.score import Ids, Predictions, counts
+from unroll.inference.score import Predictions, counts
 from unroll.ngrams import kneser_ney
 from unroll.ngrams.adaptive import AdaptiveCounts
 from unroll.ngrams.kneser_ney import Floats, Integers, KneserNey
 from unroll.ngrams.mixture import fit_weights
 from unroll.tasks.metrics import StreamMetrics
+from unroll.text.codec import Ids, TokenizedText
 
 ADAPTIVE_ORDER = 6  # chosen on the novel's validation part
 
@@ -22,7 +23,7 @@ Step = tuple[Floats, Integers, Tensor]  # (models, time, vocabulary) probabiliti
 
 
 def score_mixed(
-    net: Callable[[Ids], Predictions], ids: Ids, train: Ids, val: Ids, vocabulary_size: int, *, dynamic: bool
+    net: Callable[[Ids], Predictions], text: TokenizedText, train: Ids, val: Ids, vocabulary_size: int, *, dynamic: bool
 ) -> dict[str, float]:
     """Return the figures of a net, of a Kneser-Ney model of its training text, and of their linear mixture.
 
@@ -31,17 +32,17 @@ def score_mixed(
 
     Args:
         net: from a text to the net's predictions.
-        ids: (characters,) of the text to predict.
-        train: (characters,) of the text that the net was trained on.
-        val: (characters,) of the validation text. It may be `ids`: the mixture has so few weights that the figures are
-            hardly better for it.
+        text: the text to predict.
+        train: (tokens,) of the text that the net was trained on.
+        val: (tokens,) of the validation text. It may be that of `text`: the mixture has so few weights that the figures
+            are hardly better for it.
         vocabulary_size: ids are below this.
         dynamic: the net learns on. Then the mixture has a third model, `AdaptiveCounts` of the text itself, and the
             names of the figures of net and mixture begin with `dynamic_`.
 
     Returns:
         The figures of `StreamMetrics`: the net's, those of the n-grams as `ngram_*` with their `ngram_order`, those of
-        the mixture as `mixed_*`; and `characters` and `unknown`, see `unroll.inference.score.score`.
+        the mixture as `mixed_*`; and `characters`, `tokens` and `unknown`, see `unroll.inference.score.score`.
     """
     progress.say("counting the n-grams of the training text, and fitting the mixture on validation")
     ngrams = kneser_ney.fit(train, val, vocabulary_size)
@@ -51,8 +52,8 @@ def score_mixed(
         cells.append(known)
     num_cells = ngrams.order * (ADAPTIVE_ORDER if dynamic else 1)
     weights = fit_weights(np.concatenate(likelihoods), np.concatenate(cells), num_cells)
-    metrics = [StreamMetrics() for _ in range(3)]  # of net, n-grams and mixture
-    for probabilities, known, targets in _steps(net, ids, ngrams, dynamic):
+    metrics = [StreamMetrics(text.size) for _ in range(3)]  # of net, n-grams and mixture
+    for probabilities, known, targets in _steps(net, text.ids, ngrams, dynamic):
         mixture = np.einsum("tm,mtv->tv", weights[known], probabilities)
         for metric, part in zip(metrics, (*probabilities[:2], mixture), strict=True):
             metric.update(torch.from_numpy(part).log()[None], targets)
@@ -63,7 +64,7 @@ def score_mixed(
         for name, metric in zip(names, metrics, strict=True)
         for key, value in metric.compute().items()
     }
-    return found | {"ngram_order": ngrams.order} | counts(ids)
+    return found | {"ngram_order": ngrams.order} | counts(text.ids, text.size)
 
 
 def _steps(net: Callable[[Ids], Predictions], ids: Ids, ngrams: KneserNey, dynamic: bool) -> Iterator[Step]:

@@ -15,12 +15,14 @@ from unroll.corpora.files import UNLABELLED, TextFile
 from unroll.errors import DataError
 from unroll.inference.arguments import whole
 from unroll.inference.description import describe
-from unroll.inference.weights import vocabulary_of, with_weights
+from unroll.inference.weights import codec_of, with_weights
 from unroll.models.pretraining import DocumentLanguageModel, build_document_language_model
 from unroll.tasks.classification_data import evaluation_loader
 from unroll.tasks.documents import encode, load_tokens, select
 from unroll.tasks.pretraining import WordMetrics
-from unroll.text.vocabulary import PAD_ID, UNKNOWN_ID, Vocabulary
+from unroll.text.codec import Codec
+from unroll.text.tokenized import segmented
+from unroll.text.vocabulary import PAD_ID, UNKNOWN_ID
 
 
 class LoadedDocumentLanguageModel:
@@ -29,20 +31,22 @@ class LoadedDocumentLanguageModel:
     unit: ClassVar[str] = "tokens"
 
     def __init__(
-        self, model: DocumentLanguageModel, vocabulary: Vocabulary, config: PretrainingConfig, data: dict[str, Any]
+        self, model: DocumentLanguageModel, codec: Codec, config: PretrainingConfig, data: dict[str, Any]
     ) -> None:
-        self.model, self.vocabulary, self.config, self.data = model, vocabulary, config, data
+        self.model, self.codec, self.config, self.data = model, codec, config, data
+        self.vocabulary = codec.vocabulary
 
     @classmethod
     def from_checkpoint(cls, config: PretrainingConfig, content: dict[str, Any]) -> LoadedDocumentLanguageModel:
         """Return the model of a checkpoint's content. Raises ValueError where its parts do not fit together."""
-        vocabulary = vocabulary_of(content)
-        model = with_weights(lambda: build_document_language_model(config, len(vocabulary)), content["state_dict"])
-        return cls(model, vocabulary, config, content["data"])
+        codec = codec_of(content, config.data.tokenizer)
+        size = len(codec.vocabulary)
+        model = with_weights(lambda: build_document_language_model(config, size), content["state_dict"])
+        return cls(model, codec, config, content["data"])
 
     def __repr__(self) -> str:
         lines = {
-            "vocabulary": f"{len(self.vocabulary):,} words",
+            "vocabulary": f"{len(self.vocabulary):,} {self.codec.rule.unit}",
             "use": 'init_from=CKPT of a classifier; model.nearest("good") returns words like it',
         }
         return describe("document language model", self.model, self.config.encoder, self.data, lines)
@@ -72,7 +76,7 @@ class LoadedDocumentLanguageModel:
         read."""
         config = self.config.data
         file = TextFile((path,), config.text_column, encoding=config.encoding, has_labels=False)
-        corpus = load_tokens(file, config)
+        corpus = segmented(load_tokens(file, config), self.codec, file, config.max_memory_mib)
         ids, rows = encode(corpus, self.vocabulary), np.arange(len(corpus))
         return select(corpus, ids, rows, np.full(len(corpus), UNLABELLED), config)
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,34 +22,37 @@ from unroll.models.language_model import LanguageModel
 from unroll.progress import track
 from unroll.tasks.metrics import StreamMetrics
 from unroll.tasks.optimization import build_optimizer
+from unroll.text.codec import Ids, TokenSize
 from unroll.text.vocabulary import UNKNOWN_ID
 
-WINDOW = 1024  # characters at a time; the figures do not depend on it
+WINDOW = 1024  # tokens at a time; the figures do not depend on it
 
 # For dynamic evaluation, chosen on the novel's validation part.
-SEGMENT = 64  # characters between two updates
+SEGMENT = 64  # tokens between two updates
 LEARNING_RATE = 5e-5
 DECAY = 2e-3  # how far each update takes a weight back to its trained value, as a share of the way
 
-Ids = npt.NDArray[np.int32]
 Predictions = Iterator[tuple[Tensor, Window]]  # logits (1, time, vocabulary), and what they predict
 
 
-def score(model: LanguageModel, ids: Ids) -> dict[str, float]:
-    """Return the figures of `StreamMetrics` for a text that is read as one stream, the number of `characters` that were
-    predicted, and how many characters of the text are `unknown` to the model. These count as one rare symbol."""
-    return figures(predictions(model, ids)) | counts(ids)
+def score(model: LanguageModel, ids: Ids, size: TokenSize | None = None) -> dict[str, float]:
+    """Return the figures of `StreamMetrics` for a text that is read as one stream, the numbers of `characters` and
+    `tokens` that were predicted, and how many tokens of the text are `unknown` to the model. These count as one rare
+    symbol. Without the `size` of the text's tokens, each is a character of one byte."""
+    return figures(predictions(model, ids), size) | counts(ids, size)
 
 
-def score_dynamically(model: LanguageModel, ids: Ids, rms: dict[str, Tensor]) -> dict[str, float]:
+def score_dynamically(
+    model: LanguageModel, ids: Ids, rms: dict[str, Tensor], size: TokenSize | None = None
+) -> dict[str, float]:
     """Return the same figures for `dynamic_predictions`, under names that begin with `dynamic_`."""
-    found = figures(dynamic_predictions(model, ids, rms))
-    return {f"dynamic_{name}": value for name, value in found.items()} | counts(ids)
+    found = figures(dynamic_predictions(model, ids, rms), size)
+    return {f"dynamic_{name}": value for name, value in found.items()} | counts(ids, size)
 
 
-def figures(predicted: Predictions) -> dict[str, float]:
+def figures(predicted: Predictions, size: TokenSize | None = None) -> dict[str, float]:
     """Return the figures of `StreamMetrics` for predictions."""
-    metrics = StreamMetrics()
+    metrics = StreamMetrics(size)
     for logits, window in predicted:
         metrics.update(logits, window.targets)
     return metrics.compute()
@@ -75,8 +76,9 @@ def dynamic_predictions(model: LanguageModel, ids: Ids, rms: dict[str, Tensor]) 
 
     Args:
         model: stays as it is.
-        ids: (characters,) of the text.
+        ids: (tokens,) of the text.
         rms: for each parameter's name, the root mean square of its gradients in training, see `gradient_rms`.
+        size: see `score`.
     """
     model = copy.deepcopy(model).eval()
     trained = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
@@ -131,6 +133,8 @@ def _windows(ids: Ids, length: int) -> Iterator[Window]:
         yield lanes[span]
 
 
-def counts(ids: Ids) -> dict[str, float]:
-    """Return how many characters of a text are predicted, and how many are unknown."""
-    return {"characters": len(ids) - 1, "unknown": int((ids == UNKNOWN_ID).sum())}
+def counts(ids: Ids, size: TokenSize | None = None) -> dict[str, float]:
+    """Return how many characters and tokens of a text are predicted, and how many tokens are unknown."""
+    predicted = len(ids) - 1
+    characters = round(predicted * (size or TokenSize()).characters)
+    return {"characters": characters, "tokens": predicted, "unknown": int((ids == UNKNOWN_ID).sum())}

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from unroll.checkpoint import entry
 from unroll.inference.forks import compute_alone_after_fork
+from unroll.text import bpe
+from unroll.text.codec import Codec
+from unroll.text.tokenizers import BYTE_LEVEL
 from unroll.text.vocabulary import Vocabulary
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -58,9 +61,14 @@ def _fault(weight: Any, expected: Tensor) -> str:
     return ""
 
 
-def vocabulary_of(content: dict[str, Any]) -> Vocabulary:
-    """Return the vocabulary that a checkpoint holds. Raises ValueError where it is none."""
-    return Vocabulary(words(content, "vocabulary"))
+def codec_of(content: dict[str, Any], tokenizer: str) -> Codec:
+    """Return the codec that a checkpoint holds. Raises ValueError where its vocabulary or its merges are none, or do
+    not fit the tokenizer."""
+    vocabulary = Vocabulary(words(content, "vocabulary"))
+    merges = tuple(entry(content, "merges", list, of=str)) if tokenizer == "bpe" else ()
+    if tokenizer in BYTE_LEVEL and bpe.vocabulary_of(merges) != vocabulary:
+        raise ValueError(f"its vocabulary is not that of the tokenizer {tokenizer}")
+    return Codec(tokenizer, vocabulary, merges)
 
 
 def words(content: dict[str, Any], name: str) -> list[str]:

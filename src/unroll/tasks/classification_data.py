@@ -23,8 +23,9 @@ from unroll.corpora.splits import check_splits, sample, split_off
 from unroll.errors import DataError
 from unroll.shown import shown
 from unroll.tasks.data import LAGS, STRETCHES, TaskData
-from unroll.tasks.documents import Rows, build_vocabulary, corpus_of, encode, load_tokens, select
-from unroll.text.tokenized import TokenizedCorpus
+from unroll.tasks.documents import Rows, corpus_of, encode, learn_codec, load_tokens, select
+from unroll.text.codec import Codec
+from unroll.text.tokenized import TokenizedCorpus, segmented
 from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
 
 EVALUATION_BATCH = 128  # documents; no gradients are kept, so more fit than in training
@@ -47,7 +48,8 @@ class ClassificationData(TaskData):
     """Labelled documents in three splits, and the vocabulary of the training split."""
 
     labels: tuple[str, ...]
-    vocabulary: Vocabulary
+    codec: Codec
+    vocabulary: Vocabulary  # the codec's
     train: Documents
     val: Documents
     test: Documents
@@ -100,18 +102,22 @@ class ClassificationData(TaskData):
             test_hashes = train.text_hashes[test_rows] if test is None else test.text_hashes
             held_out = np.concatenate([train.text_hashes[val_rows], test_hashes])
             counted.append(self._without_labels(corpus.unlabelled, held_out))
-        self.vocabulary = build_vocabulary(counted, config)
+        self.codec = learn_codec(counted, config)
+        self.vocabulary = self.codec.vocabulary
+        train = segmented(train, self.codec, train_file, config.max_memory_mib)
         ids = encode(train, self.vocabulary)
         self.train, self.val = (select(train, ids, part, labels, config) for part in (train_rows, val_rows))
         if corpus.test is None or test is None:
             self.test = select(train, ids, test_rows, labels, config)
         else:
+            test = segmented(test, self.codec, corpus.test, config.max_memory_mib)
             test_labels = label_ids(test.labels, self.labels, corpus.test)
             self.test = select(test, encode(test, self.vocabulary), np.arange(len(test)), test_labels, config)
         self.test_is_held_out = test is None
         self.counts = self._count(train, test)
         self.unlabelled = None
         for others, others_rows in counted[1:]:
+            others = segmented(others, self.codec, corpus.unlabelled, config.max_memory_mib)
             none = np.full(len(others), UNLABELLED, dtype=np.int64)
             self.unlabelled = select(others, encode(others, self.vocabulary), others_rows, none, config)
         self._is_set_up = True
@@ -147,11 +153,7 @@ class ClassificationData(TaskData):
         }
 
     def about(self) -> dict[str, Any]:
-        return {
-            "tokenizer": self.config.tokenizer,
-            "vocabulary": list(self.vocabulary.tokens),
-            "labels": list(self.labels),
-        }
+        return self.codec.about() | {"labels": list(self.labels)}
 
     @property
     def class_counts(self) -> npt.NDArray[np.int64]:
@@ -195,7 +197,7 @@ class ClassificationData(TaskData):
             unlabelled = [f"without labels: {len(self.unlabelled):,}{left if self.copies_left_out else ''}"]
         return [
             f"documents: {len(self.train):,} train, {len(self.val):,} val, {len(self.test):,} test; "
-            f"{len(self.vocabulary):,} words",
+            f"{len(self.vocabulary):,} {self.codec.rule.unit}",
             *unlabelled,
             f"classes: {largest}{more}",
             *(f"  {note}" for note, applies in notes.items() if applies),

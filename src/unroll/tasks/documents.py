@@ -17,6 +17,7 @@ from unroll.config import ClassificationDataConfig
 from unroll.corpora.files import TextFile, read_rows
 from unroll.corpora.labelled import LabelledCorpus, find_corpus
 from unroll.errors import DataError
+from unroll.text.codec import Codec
 from unroll.text.tokenized import TokenizedCorpus, cache_name, cached, tokenize
 from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
 
@@ -61,9 +62,9 @@ def load_tokens(file: TextFile, config: ClassificationDataConfig) -> TokenizedCo
     return cached(path, build)
 
 
-def build_vocabulary(corpora: Sequence[tuple[TokenizedCorpus, Rows]], config: ClassificationDataConfig) -> Vocabulary:
-    """Count the words of some rows of each corpus alone: a word that only other splits hold is unknown, as a new word
-    will be in use."""
+def learn_codec(corpora: Sequence[tuple[TokenizedCorpus, Rows]], config: ClassificationDataConfig) -> Codec:
+    """Learn from some rows of each corpus alone: a word that only other splits hold is unknown, as a new word is in
+    use."""
     seen: Counter[str] = Counter()
     for corpus, rows in corpora:
         chosen = np.zeros(len(corpus), dtype=bool)
@@ -74,7 +75,7 @@ def build_vocabulary(corpora: Sequence[tuple[TokenizedCorpus, Rows]], config: Cl
             part = slice(start, start + CHUNK)
             counts += np.bincount(corpus.tokens[part][is_counted[part]], minlength=len(counts))
         seen.update({word: count for word, count in zip(corpus.types, counts.tolist(), strict=True) if count})
-    return Vocabulary.build(seen, min_freq=config.min_freq, max_size=config.max_size)
+    return Codec.learn(config.tokenizer, seen, config.min_freq, config.max_size)
 
 
 def encode(corpus: TokenizedCorpus, vocabulary: Vocabulary) -> npt.NDArray[np.int32]:
@@ -98,6 +99,6 @@ def select(
     return Documents(ids, np.where(full == 0, len(ids) - 1, starts), np.maximum(lengths, 1), labels[rows])
 
 
-def words(documents: Documents, row: int, vocabulary: Vocabulary) -> str:
-    """Return document `row` as its words, as the model sees it."""
-    return " ".join(vocabulary.decode(documents.document(row).tolist()))
+def words(documents: Documents, row: int, codec: Codec) -> str:
+    """Return the text of document `row`, as the model sees it."""
+    return codec.decode(documents.document(row).tolist())

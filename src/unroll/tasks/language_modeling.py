@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from unroll.tasks.module import TaskModule, widened
 
 
 class LanguageModeling(TaskModule):
-    """Cross entropy of the next character, in a text that is read window by window.
+    """Cross entropy of the next token, in a text that is read window by window.
 
     The state is carried from each window to the next and detached, so the gradient ends where the window begins.
     Training, validation and test each have their own state.
@@ -35,7 +34,10 @@ class LanguageModeling(TaskModule):
     def __init__(self, config: LanguageModelingConfig, data: LanguageModelingData, total_steps: int | None) -> None:
         """Build an untrained model for `data`; see `TaskModule`."""
         model = build_language_model(config, len(data.vocabulary))
-        super().__init__(config, model, data, total_steps, lambda: [StreamMetrics()])
+        super().__init__(config, model, data, total_steps)
+        self.token_size = data.train.size
+        for split, part in (("val", data.val), ("test", data.test)):
+            self.metrics[split].append(StreamMetrics(part.size))
         self.states: dict[str, State | None] = {"train": None, "val": None, "test": None}
         self._strides: list[int] = []  # of the windows since the last optimiser step
         self._penalty: Tensor | None = None  # of the window that is being trained on
@@ -60,7 +62,8 @@ class LanguageModeling(TaskModule):
         loss = F.cross_entropy(logits, targets)
         self._strides.append(batch.targets.size(1))
         correct = (logits.detach().argmax(-1) == targets).float().mean()
-        figures = {"loss": loss, "bpc": loss.detach() / math.log(2), "accuracy": correct}
+        bpc = self.token_size.bits(loss.detach()) / self.token_size.characters
+        figures = {"loss": loss, "bpc": bpc, "accuracy": correct}
         if self._penalty is not None:
             penalty, self._penalty = self._penalty, None
             # Its gradient and not its value: the figure stays the cross entropy.
@@ -91,7 +94,7 @@ class LanguageModeling(TaskModule):
             self.states["train"] = as_state([part.to(self.device) for part in as_parts(state)])
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Scale the learning rate by the window's length: each character then weighs the same (Merity et al. 2017).
+        """Scale the learning rate by the window's length: each token then weighs the same (Merity et al. 2017).
 
         After the step, the schedule sets the rate again.
         """

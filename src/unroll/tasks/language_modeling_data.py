@@ -7,31 +7,30 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from unroll.batching.loader import ResumableLoader
 from unroll.batching.streams import Lanes, Window, WindowSampler, stretches
-from unroll.config import LanguageModelingConfig, TbpttConfig, TextDataConfig
+from unroll.config import LanguageModelingConfig
 from unroll.corpora.texts import Text, find_text
 from unroll.errors import DataError
 from unroll.tasks.data import LAGS, STRETCHES, TaskData
-from unroll.text import characters
+from unroll.text.codec import Codec, Ids, TokenizedText, count
 from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
 
-EVALUATION_WINDOW = 1024  # characters at a time, in one lane; the figures do not depend on it
+EVALUATION_WINDOW = 1024  # tokens at a time, in one lane; the figures do not depend on it
 
 
 class LanguageModelingData(TaskData):
-    """A text in three parts, in its order, and the characters of the training part."""
+    """A text in three parts, in its order, and the tokens of the training part."""
 
-    vocabulary: Vocabulary
-    opening: str  # the training part's first character
-    train: npt.NDArray[np.int32]
-    val: npt.NDArray[np.int32]
-    test: npt.NDArray[np.int32]
+    codec: Codec
+    vocabulary: Vocabulary  # the codec's
+    opening: str  # the training part's first token
+    train: TokenizedText
+    val: TokenizedText
+    test: TokenizedText
 
     def __init__(self, config: LanguageModelingConfig) -> None:
         super().__init__()
@@ -74,49 +73,53 @@ class LanguageModelingData(TaskData):
         val_start = round(len(text) * (1 - config.val_fraction - config.test_fraction))
         test_start = round(len(text) * (1 - config.test_fraction))
         end = val_start if config.limit is None else min(val_start, config.limit)  # of the training part
-        _check_lengths(self.origin, end, test_start - val_start, len(text) - test_start, config, self.tbptt)
-        counts = characters.count(text[:end])
+        counts = count(config.tokenizer, text[:end])
+        self.codec = Codec.learn(config.tokenizer, counts, config.min_freq, config.max_size)
+        self.vocabulary = self.codec.vocabulary
+        parts = ((0, end), (val_start, test_start), (test_start, len(text)))
+        self.train, self.val, self.test = (self.codec.tokenize(text[begin:stop]) for begin, stop in parts)
+        self._check_lengths()
         if len(counts) == 1:
-            raise DataError(f"{self.origin}: the training part holds {next(iter(counts))!r} alone; give it a real text")
-        self.vocabulary = Vocabulary.build(counts, min_freq=config.min_freq)
-        self.opening = text[0]
-        ids = characters.encode(text, self.vocabulary)
-        self.train, self.val, self.test = ids[:end], ids[val_start:test_start], ids[test_start:]
+            only = self.codec.label(next(iter(counts)))
+            raise DataError(f"{self.origin}: the training part holds {only!r} alone; give it a real text")
+        self.opening = self.codec.first(text)
         del self._text  # frees memory
         self._is_set_up = True
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | {
+            "tokenizer": self.codec.name,
             "vocabulary": len(self.vocabulary),
             "unknown": self.unknown,
+            "characters_per_token": round(self.train.size.characters, 4),
         }
 
     def about(self) -> dict[str, Any]:
-        return {
-            "tokenizer": "characters",
-            "vocabulary": list(self.vocabulary.tokens),
-            "labels": [],
-            "opening": self.opening,
-        }
+        return self.codec.about() | {"labels": [], "opening": self.opening}
 
     def report(self) -> list[str]:
-        unknown = f"{self.unknown:,} characters are none of these symbols and are read as <unk>"
+        unit, size = self.codec.rule.unit, self.train.size.characters
+        notes = {
+            **dict.fromkeys(self.notes, True),
+            f"{self.unknown:,} {unit} are none of these symbols and are read as <unk>": self.unknown,
+            f"{size:.2f} characters per token": size != 1,
+        }
         return [
-            f"characters: {len(self.train):,} train, {len(self.val):,} val, {len(self.test):,} test; "
+            f"{unit}: {len(self.train):,} train, {len(self.val):,} val, {len(self.test):,} test; "
             f"{len(self.vocabulary) - 2:,} symbols",
-            *(f"  {note}" for note in (*self.notes, *([unknown] if self.unknown else []))),
+            *(f"  {note}" for note, applies in notes.items() if applies),
         ]
 
     def probe_rows(self) -> Tensor:
-        return stretches(self.val, min(LAGS + 1, len(self.val)), STRETCHES)
+        return stretches(self.val.ids, min(LAGS + 1, len(self.val)), STRETCHES)
 
     @property
     def unknown(self) -> int:
-        """Characters, in all parts, that the vocabulary does not hold."""
-        return sum(int((part == UNKNOWN_ID).sum()) for part in (self.train, self.val, self.test))
+        """Tokens, in all parts, that the vocabulary does not hold."""
+        return sum(int((part.ids == UNKNOWN_ID).sum()) for part in (self.train, self.val, self.test))
 
     def train_dataloader(self) -> DataLoader[Window]:
-        lanes = Lanes(self.train, self.config.batch_size)
+        lanes = Lanes(self.train.ids, self.config.batch_size)
         sampler = WindowSampler(
             lanes,
             self.tbptt.window,
@@ -128,33 +131,33 @@ class LanguageModelingData(TaskData):
         return ResumableLoader(lanes, sampler, self.config.workers)
 
     def val_dataloader(self) -> DataLoader[Window]:
-        return evaluation_loader(self.val)
+        return evaluation_loader(self.val.ids)
 
     def test_dataloader(self) -> DataLoader[Window]:
-        return evaluation_loader(self.test)
+        return evaluation_loader(self.test.ids)
+
+    def _check_lengths(self) -> None:
+        """Refuse what leaves a part empty, or lanes that are shorter than a window."""
+        unit, train, val, test = self.codec.rule.unit, len(self.train), len(self.val), len(self.test)
+        if min(val, test) < 2:
+            raise DataError(
+                f"{self.origin}: its {train + val + test:,} {unit} leave {val} for validation and {test} for the test; "
+                "give it a longer text, or raise data.val_fraction and data.test_fraction"
+            )
+        lanes, window, steps = self.config.batch_size, self.tbptt.window, max(0, train - 1)
+        if steps < window:
+            raise DataError(
+                f"{self.origin}: its {train:,} training {unit} are less than tbptt.window={window} and one more; "
+                f"write tbptt.window={max(1, steps)} or less, or give it a longer text"
+            )
+        if steps // lanes < window:
+            raise DataError(
+                f"{self.origin}: its {train:,} training {unit} in data.batch_size={lanes} lanes make {steps // lanes} "
+                f"a lane, less than tbptt.window={window}; write data.batch_size={steps // window} or less"
+            )
 
 
-def evaluation_loader(ids: npt.NDArray[np.int32]) -> DataLoader[Window]:
+def evaluation_loader(ids: Ids) -> DataLoader[Window]:
     """Return a loader of the text as one stream."""
     lanes = Lanes(ids, 1)
     return ResumableLoader(lanes, WindowSampler(lanes, EVALUATION_WINDOW))
-
-
-def _check_lengths(origin: str, train: int, val: int, test: int, config: TextDataConfig, tbptt: TbpttConfig) -> None:
-    """Refuse what leaves a part empty, or lanes that are shorter than a window."""
-    if min(val, test) < 2:
-        raise DataError(
-            f"{origin}: its {train + val + test:,} characters leave {val} for validation and {test} for the test; "
-            "give it a longer text, or raise data.val_fraction and data.test_fraction"
-        )
-    lanes, window, steps = config.batch_size, tbptt.window, max(0, train - 1)
-    if steps < window:
-        raise DataError(
-            f"{origin}: its {train:,} training characters are less than tbptt.window={window} and one more; "
-            f"write tbptt.window={max(1, steps)} or less, or give it a longer text"
-        )
-    if steps // lanes < window:
-        raise DataError(
-            f"{origin}: its {train:,} training characters in data.batch_size={lanes} lanes make {steps // lanes} a "
-            f"lane, less than tbptt.window={window}; write data.batch_size={steps // window} or less"
-        )

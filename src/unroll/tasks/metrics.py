@@ -19,6 +19,7 @@ from torchmetrics.classification import (
 from torchmetrics.wrappers import ClasswiseWrapper
 
 from unroll.shown import shown
+from unroll.text.codec import TokenSize
 
 LONGEST = 80  # characters of a class's name
 
@@ -57,25 +58,27 @@ def per_class(labels: Sequence[str]) -> MetricCollection:
 
 
 class StreamMetrics(Metric):
-    """Metrics of a language model on one text: means over its characters, summed in float64."""
+    """Metrics of a language model on one text: means over its tokens, characters and bytes, summed in float64."""
 
     full_state_update = False
     nats: Tensor
     correct: Tensor
     count: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, size: TokenSize | None = None) -> None:
+        """Take the mean size of the text's tokens; without it, a token is a character of one byte."""
         super().__init__()
+        self.size = size or TokenSize()
         self.add_state("nats", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("correct", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
-        """Add characters.
+        """Add tokens.
 
         Args:
             logits: (batch, time, vocabulary).
-            targets: (batch, time), the ids of the next characters.
+            targets: (batch, time), the ids of the next tokens.
         """
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
         # Not in place: a module cast to half precision casts its states too, and this sum is float64 in any case.
@@ -84,13 +87,14 @@ class StreamMetrics(Metric):
         self.count = self.count + targets.numel()
 
     def compute(self) -> dict[str, float]:
-        """Return `bpc` (bits per character), `loss` (nats per character), `perplexity` (of a character) and `accuracy`
-        (share of the characters that had the highest probability)."""
+        """Return `bpc` (bits per character, see `TokenSize`), `loss` (nats per token), `perplexity` (of a token),
+        `accuracy` (share of the tokens that had the highest probability) and `bpb` (bits per byte in UTF-8)."""
         count = max(1, int(self.count))
         nats = float(self.nats) / count
         return {
-            "bpc": nats / math.log(2),
+            "bpc": self.size.bits(nats) / self.size.characters,
             "loss": nats,
             "perplexity": math.exp(nats) if nats < 700 else math.inf,
             "accuracy": int(self.correct) / count,
+            "bpb": self.size.bits(nats) / self.size.bytes,
         }

@@ -7,7 +7,7 @@ import json
 import sys
 from array import array
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from sys import getsizeof
@@ -19,22 +19,25 @@ import numpy.typing as npt
 from unroll.config.classification import MAX_MEMORY_MIB
 from unroll.durable import clear, replacing
 from unroll.errors import DataError
+from unroll.text.codec import Codec
 from unroll.text.tokenizers import get_tokenizer
 
 FORMAT = 3  # raise it when `tokenize` changes what it gives for a text: old caches are then not used
 BYTES_PER_ENTRY = 100  # beside its key, of a dict, or of a row while it is put into splits and batches
+AT_ONCE = 1024  # documents whose pieces are cut into tokens at a time
 
 
 @dataclass(frozen=True)
 class TokenizedCorpus:
     """Labelled documents, tokenised; document i is `types[tokens[offsets[i]:offsets[i + 1]]]`.
 
-    It holds all types of its texts and no vocabulary, so one cache serves every vocabulary and every split.
+    It holds all types of its texts and no vocabulary, so one cache serves every vocabulary and every split. For the
+    tokenizer `bpe` the types are pieces, until `segmented` cuts them.
     """
 
     tokens: npt.NDArray[np.int32]  # (all tokens,), indices into `types`
     offsets: npt.NDArray[np.int64]  # (documents + 1,)
-    types: list[str]  # distinct tokens, in the order of their first appearance
+    types: list[str]  # distinct tokens
     labels: list[int | str]  # (documents,), all of one type
     text_hashes: npt.NDArray[np.uint64]  # (documents,), equal for equal texts
     fingerprint: str  # SHA-256 of all texts and labels in their order
@@ -53,7 +56,7 @@ def tokenize(
 
     Args:
         rows: from `unroll.corpora.files.read_rows`, for example.
-        tokenizer: one of `unroll.text.tokenizers.TOKENIZERS`.
+        tokenizer: one of `unroll.config.settings.TOKENIZERS`.
         place: where the rows come from, for errors.
         max_memory_mib: that the corpus may take, in MiB.
 
@@ -82,10 +85,7 @@ def tokenize(
         size += sum(map(getsizeof, islice(reversed(type_ids), len(type_ids) - types)))
         entries = len(type_ids) + len(names) + len(labels)
         if size + 4 * len(tokens) + BYTES_PER_ENTRY * entries > max_memory_mib * 2**20:
-            raise DataError(
-                f"{place}: its tokens need more than {max_memory_mib} MiB of memory, at row {len(labels):,}; "
-                "cut the table, or write a larger data.max_memory_mib"
-            )
+            raise _too_large(place, len(labels), max_memory_mib)
     if len({type(label) for label in names}) > 1:  # a table whose labels are `1` and `good`: all of them are names
         labels = [str(label) for label in labels]
     return TokenizedCorpus(
@@ -95,6 +95,46 @@ def tokenize(
         labels=labels,
         text_hashes=np.frombuffer(hashes, np.uint64) if hashes else np.zeros(0, np.uint64),
         fingerprint=digest.hexdigest(),
+    )
+
+
+def segmented(
+    corpus: TokenizedCorpus, codec: Codec, place: object = "the texts", max_memory_mib: int = MAX_MEMORY_MIB
+) -> TokenizedCorpus:
+    """Return the corpus with its types cut into the codec's tokens, which are then its types. If the types are tokens
+    already, return it as it is.
+
+    Raises:
+        DataError: its tokens would take more than `max_memory_mib`, in MiB.
+    """
+    if codec.name != "bpe":
+        return corpus
+    encode = codec.piecewise()
+    ids = [encode([piece]) for piece in corpus.types]
+    lengths = np.array([len(each) for each in ids], dtype=np.int64)
+    all_ids = np.array([id_ for each in ids for id_ in each], dtype=np.int32)
+    starts = np.cumsum(lengths) - lengths  # of each type in `all_ids`
+    tokens, offsets, total = [np.zeros(0, np.int32)], np.zeros_like(corpus.offsets), 0
+    for row in range(0, len(corpus), AT_ONCE):
+        rows = corpus.offsets[row : row + AT_ONCE + 1]
+        pieces = corpus.tokens[rows[0] : rows[-1]]
+        ends = np.cumsum(lengths[pieces])
+        # Of each token, its place in `all_ids`: that of its piece, and its place in the piece.
+        steps = np.arange(ends[-1] if len(ends) else 0) + np.repeat(
+            starts[pieces] - ends + lengths[pieces], lengths[pieces]
+        )
+        tokens.append(all_ids[steps])
+        offsets[row + 1 : row + AT_ONCE + 1] = total + np.append(0, ends)[rows[1:] - rows[0]]
+        total += len(steps)
+        if 4 * total > max_memory_mib * 2**20:
+            raise _too_large(place, row + len(rows) - 1, max_memory_mib)
+    return replace(corpus, tokens=np.concatenate(tokens), offsets=offsets, types=list(codec.vocabulary.tokens))
+
+
+def _too_large(place: object, row: int, max_memory_mib: int) -> DataError:
+    return DataError(
+        f"{place}: its tokens need more than {max_memory_mib} MiB of memory, at row {row:,}; cut the table, or write a "
+        "larger data.max_memory_mib"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from unroll import checkpoint
 from unroll.errors import CheckpointError
 from unroll.inference.weights import words
 from unroll.tasks.module import TaskModule
+from unroll.text.tokenizers import BYTE_LEVEL
 
 SHOWN = 8  # names in a note
 
@@ -32,7 +34,7 @@ def initialise(module: TaskModule, path: Path) -> list[str]:
     content = checkpoint.load(path)
     theirs = {str(name).removeprefix("model."): weight for name, weight in content["state_dict"].items()}
     by_rows = getattr(module.model, "vocabulary_weights", ())
-    tokens = _tokens(content)
+    tokens = _tokens(content) if _byte_level(content) == _byte_level(module.about_data) else []
     rows = _rows_of_tokens(module.about_data.get("vocabulary", []), tokens)
     whole, by_token, left = [], [], []
     for name, weight in module.model.state_dict().items():
@@ -58,6 +60,11 @@ def initialise(module: TaskModule, path: Path) -> list[str]:
     if left:
         notes.append(f"  untrained, for want of a weight of this name and shape: {_names(left)}")
     return notes
+
+
+def _byte_level(content: Mapping[str, Any]) -> bool:
+    """Whether tokens are made of bytes: `é` is then another token than the character `é`."""
+    return content.get("tokenizer") in BYTE_LEVEL
 
 
 def _tokens(content: dict[str, Any]) -> list[str]:

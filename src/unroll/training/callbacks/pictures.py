@@ -78,7 +78,7 @@ class ClassificationPictures(Callback):
         names, taken = self.data.labels, probabilities.argmax(-1).tolist()
         rows = []
         for place in losses.argsort(descending=True, stable=True)[:MOST_WRONG].tolist():
-            excerpt = words(self.data.val, documents[place], self.data.vocabulary)[:LONGEST_EXCERPT]
+            excerpt = words(self.data.val, documents[place], self.data.codec)[:LONGEST_EXCERPT]
             # In short lines: TensorBoard squeezes the other columns to a letter beside a long one.
             lines = "<br>".join(escaped(line) for line in textwrap.wrap(excerpt, EXCERPT_LINE))
             guess = f"{escaped(names[taken[place]], LONGEST_NAME)} ({probabilities[place].max():.1%})"

@@ -28,7 +28,7 @@ class Samples(Callback):
         if writer is None:
             return
         with optional("samples"):
-            model = LoadedLanguageModel(pl_module.model, self.data.vocabulary, self.data.opening, pl_module.config, {})
+            model = LoadedLanguageModel(pl_module.model, self.data.codec, self.data.opening, pl_module.config, {})
             texts = model.generate(self.prompts, length=LENGTH, temperature=TEMPERATURE)
             for number, (prompt, text) in enumerate(zip(self.prompts, texts, strict=True)):
                 name = f"samples/prompt_{number}" if prompt else "samples/from_the_beginning"
@@ -40,10 +40,10 @@ def prompts(data: LanguageModelingData) -> list[str]:
     """Return whole words from several places of the validation text."""
     found = []
     for start in range(0, len(data.val), max(1, len(data.val) // EXCERPTS)):
-        ids = data.val[start : start + 2 * PROMPT_LENGTH]
+        ids = data.val.ids[start : start + 2 * PROMPT_LENGTH]
         if UNKNOWN_ID in ids:
             continue
-        words = "".join(data.vocabulary.decode(ids.tolist())).split()[1:-1]  # the outer ones may be cut
+        words = data.codec.decode(ids.tolist()).split()[1:-1]  # the outer ones may be cut
         prompt = ""
         while words and len(prompt) + len(words[0]) < PROMPT_LENGTH:
             prompt = f"{prompt} {words.pop(0)}".strip()
