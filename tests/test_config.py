@@ -158,6 +158,20 @@ for _ in range(40):
         ({"kind": NOVEL, "tbptt": {"window": 8, "stride": 4, "random_window": True}}, "write tbptt.stride=null"),
         ({"kind": NOVEL, "encoder": {"bidirectional": True}}, "encoder.bidirectional=false"),
         ({"kind": NOVEL, "encoder": {"hidden_size": 7}, "model": {"tie_weights": True}}, "model.embedding_size=7"),
+        ({"optimizer": {"name": "sgd", "embedding": "rows"}}, "optimizer.name=adamw"),
+        (
+            {"kind": NOVEL, "optimizer": {"embedding": "rows"}, "model": {"embedding_size": None}},
+            "model.embedding_size",
+        ),
+        (
+            {
+                "kind": NOVEL,
+                "encoder": {"hidden_size": 7},
+                "optimizer": {"embedding": "rows"},
+                "model": {"embedding_size": 7, "tie_weights": True},
+            },
+            "model.tie_weights=false",
+        ),
         ({"kind": NOVEL, "data": {"batch_size": 0}}, "data.batch_size=0: must be at least 1"),
         ({"kind": NOVEL, "data": {"source": "hub"}}, "data.source=hub: must be one of auto, local, download, embedded"),
         ({"kind": NOVEL, "data": {"source": "embedded", "path": "x.txt"}}, "drop one of them"),

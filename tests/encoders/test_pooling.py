@@ -54,6 +54,15 @@ def test_gradient_stays_in_the_row_s_own_steps(output, how, num_directions):
         assert not output.grad[output == 0].any()
 
 
+@pytest.mark.parametrize("num_directions", [1, 2])
+@pytest.mark.parametrize("how", POOLINGS)
+def test_the_gradient_is_that_of_finite_differences(output, how, num_directions):
+    time_first = output.double().transpose(0, 1).contiguous().transpose(0, 1)  # an encoder's layout
+    for given in (output.double(), time_first):
+        given = given.clone().requires_grad_()
+        assert torch.autograd.gradcheck(lambda x: pool(x, torch.tensor(LENGTHS), [how], num_directions), given)
+
+
 @pytest.mark.parametrize("how", POOLINGS)
 def test_more_padding_changes_nothing(output, how):
     longer = torch.cat([output, torch.zeros(4, 3, 8)], dim=1)

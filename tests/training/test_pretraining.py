@@ -13,7 +13,7 @@ import torch
 from tests.settings import from_dict
 from tests.training.resuming import Killed, Killer, assert_same, assert_same_run, end_at, go_on
 from unroll import checkpoint
-from unroll.config import Config, pretraining_of
+from unroll.config import Config, OptimizerConfig, PretrainingConfig, pretraining_of
 from unroll.errors import CheckpointError, ConfigError, DataError
 from unroll.inference.evaluate import evaluate
 from unroll.inference.load import load
@@ -148,6 +148,8 @@ def test_what_cannot_be_pretrained_is_refused(corpus: Path, tmp_path: Path) -> N
         train(settings(corpus, tmp_path / "run", encoder={"num_layers": 2}))
     with pytest.raises(ConfigError, match=r"write pretraining\.epochs=0, or init_from=null"):
         settings(corpus, tmp_path / "run", init_from="a.ckpt")
+    with pytest.raises(ConfigError, match=r"write optimizer\.embedding=dense"):
+        PretrainingConfig(optimizer=OptimizerConfig(embedding="rows"))
     assert not (tmp_path / "run").exists()
 
 

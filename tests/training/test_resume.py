@@ -71,6 +71,7 @@ def test_the_novel_at_any_place(tmp_path: Path, hook: str, count: int, monkeypat
             "model": {"embedding_dropout": 0.2},
             "optimizer": {"ema_decay": 0.9},
         },
+        {"optimizer": {"embedding": "rows"}, "trainer": {"max_epochs": 2, "accumulate_grad_batches": 2}},
         {"trainer": {"max_epochs": None, "max_steps": 40, "val_check_interval": 7}},
         {"trainer": {"max_epochs": 2, "limit_val_batches": 0}},
         {"trainer": {"max_epochs": 2, "limit_train_batches": 12}, "early_stopping": {"patience": 1}},
@@ -96,6 +97,7 @@ def test_reviews_with_other_settings(
         {"tbptt__stride": 5},
         {"data__tokenizer": "bpe", "data__max_size": 260, "tbptt__window": 5},
         {"optimizer__ema_decay": 0.9, "optimizer__name": "sgd"},
+        {"optimizer__ema_decay": 0.9, "optimizer__embedding": "rows"},
     ],
     ids=lambda settings: "_".join(f"{key}_{value}" for key, value in settings.items()),
 )

@@ -103,3 +103,8 @@ class LanguageModelingConfig(Config):
                 f"model.tie_weights needs embeddings as wide as the hidden state; write "
                 f"model.embedding_size={hidden_size}"
             )
+        if self.optimizer.embedding == "rows" and (self.model.tie_weights or self.model.embedding_size is None):
+            raise ConfigError(
+                "optimizer.embedding=rows needs an embedding that nothing else uses; give model.embedding_size, and "
+                "write model.tie_weights=false, or write optimizer.embedding=dense"
+            )

@@ -40,6 +40,11 @@ class PretrainingConfig(Config):
                 "pretraining with encoder.bidirectional=true needs encoder.num_layers=1: the second layer reads both "
                 "directions of the first, and with them the words that it is to predict"
             )
+        if self.optimizer.embedding == "rows":
+            raise ConfigError(
+                "pretraining reads and predicts by one embedding, so each step trains all of its rows; write "
+                "optimizer.embedding=dense"
+            )
 
 
 def pretraining_of(config: ClassificationConfig) -> PretrainingConfig | None:

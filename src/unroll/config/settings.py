@@ -51,6 +51,7 @@ class OptimizerConfig:
     warmup_fraction: float = setting(0.3, 0, 0.9)  # share of the steps in which the learning rate rises
     ema_decay: float | None = setting(None, 0, BELOW_1)  # evaluate and save a moving average of the weights
     average_after: int | None = setting(None, 1)  # validations without progress, then average the weights
+    embedding: str = setting("dense", choices=("dense", "rows"))  # rows: each step trains the rows that its batch has
 
     def __post_init__(self) -> None:
         if self.name == "adam" and self.weight_decay > 0:
@@ -61,6 +62,10 @@ class OptimizerConfig:
         if self.ema_decay is not None and self.average_after is not None:
             raise ConfigError(
                 "optimizer.ema_decay and optimizer.average_after are two averages of the weights; write null for one"
+            )
+        if self.embedding == "rows" and self.name == "sgd":
+            raise ConfigError(
+                "optimizer.embedding=rows needs Adam; write optimizer.name=adamw or adam, or optimizer.embedding=dense"
             )
 
 

@@ -32,7 +32,7 @@ def time_first(x: Tensor, padding: Padding, column: bool) -> Tensor:
 class _TimeFirst(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, padding: Padding, column: bool) -> Tensor:
-        ctx.steps, ctx.features = x.shape[1:]
+        ctx.shape, ctx.dtype = x.shape, x.dtype
         device, dtype = x.device.type, x.dtype
         if torch.is_autocast_enabled(device) and dtype != torch.float64:  # autocast leaves float64 alone
             dtype = torch.get_autocast_dtype(device)
@@ -45,7 +45,10 @@ class _TimeFirst(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return gradients[0][: ctx.steps, :, : ctx.features].transpose(0, 1), None, None
+        # Copied here: autograd would first cast it, and whoever needs it in rows would then copy it.
+        steps, features = ctx.shape[1:]
+        given = gradients[0][:steps, :, :features].transpose(0, 1)
+        return given.new_empty(ctx.shape, dtype=ctx.dtype).copy_(given), None, None
 
 
 def permute(x: Tensor, places: Tensor) -> Tensor:

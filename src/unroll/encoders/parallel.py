@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from threading import Barrier
+from itertools import accumulate
+from threading import Barrier, Lock
 from typing import Any
 
 import torch
@@ -83,23 +84,28 @@ class _OverRows(torch.autograd.Function):
         ctx.padding, ctx.num_rowed, ctx.needed = padding, num_rowed, needed
         autocast, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
-        def run(share: tuple[Tensor, ...]) -> tuple[list[Tensor], Sequence[Tensor]]:
+        joined = _Joined(tensors[0].size(1))
+
+        def run(share: tuple[Tensor, ...], ends: Padding, first: int) -> tuple[list[Tensor], Sequence[Tensor]]:
             # Every thread has its own grad mode and autocast: set the caller's in this worker.
             with torch.set_grad_enabled(any(needed)), torch.autocast("cpu", dtype, autocast, cache_enabled=False):
                 inputs = [t.detach().requires_grad_(n) for t, n in zip(share, needed, strict=True)]
                 # Cast here, not by autocast: its cache of casts is shared by the threads and emptied when the first is
                 # done. The order in which gradients are summed would then depend on chance.
                 weights = [w.to(dtype) if autocast and w.dtype == torch.float32 else w for w in inputs[num_rowed:]]
-                return inputs, kernel(*inputs[:num_rowed], *weights)
+                outputs = kernel(*inputs[:num_rowed], *weights)
+            with torch.no_grad():
+                ends.blank(joined.write(outputs[0], first))
+            return inputs, outputs
 
-        done = list(_pool(os.getpid(), torch.get_num_threads()).map(run, _split(tensors, num_rowed, shares)))
+        pool, work = _pool(os.getpid(), torch.get_num_threads()), _split(tensors, num_rowed, shares)
+        firsts = accumulate((x.size(1) for x, *_ in work), initial=0)
+        done = list(pool.map(run, work, padding.split(shares), firsts))
         if any(needed):
             ctx.graphs = done
-        joined = tuple(
-            torch.cat(parts, dim=1).detach() for parts in zip(*(outputs for _, outputs in done), strict=True)
-        )
-        padding.blank(joined[0])
-        return joined
+        assert joined.tensor is not None
+        states = zip(*(after for _, (_, *after) in done), strict=True)
+        return joined.tensor, *(torch.cat(parts, dim=1).detach() for parts in states)
 
     @staticmethod
     @once_differentiable
@@ -127,6 +133,22 @@ class _OverRows(torch.autograd.Function):
             else:
                 results.append(torch.stack(next(parts)).sum(0))
         return None, None, None, None, None, *results
+
+
+class _Joined:
+    """A tensor (time, rows, features) that workers write into, each its share of the rows."""
+
+    tensor: Tensor | None = None
+
+    def __init__(self, rows: int) -> None:
+        self.rows, self._lock = rows, Lock()
+
+    def write(self, share: Tensor, first: int) -> Tensor:
+        """Copy a share to the rows from `first` on, and return these rows."""
+        with self._lock:
+            if self.tensor is None:  # the first share tells the size and the precision
+                self.tensor = share.new_empty(share.size(0), self.rows, share.size(2))
+        return self.tensor[:, first : first + share.size(1)].copy_(share)
 
 
 def _split(tensors: Sequence[Tensor], num_rowed: int, shares: int) -> list[tuple[Tensor, ...]]:

@@ -32,7 +32,7 @@ def pool(output: Tensor, lengths: Tensor, how: Sequence[str], num_directions: in
     lengths = lengths.to(output.device)
     wide = torch.promote_types(output.dtype, torch.float32)  # bf16 is too coarse for the sum of a thousand numbers
     pools: dict[str, Callable[[], Tensor]] = {
-        "last": lambda: _last(output, lengths, num_directions),
+        "last": lambda: _Last.apply(output, lengths, num_directions),  # type: ignore[no-untyped-call]
         "mean": lambda: (output.sum(1, dtype=wide) / lengths[:, None]).to(output.dtype),
         "max": lambda: _Max.apply(output, lengths),  # type: ignore[no-untyped-call]
     }
@@ -59,12 +59,26 @@ def _check(how: Sequence[str]) -> None:
         raise ValueError(f"pooling is one or more of {', '.join(POOLINGS)}, not {list(how)}")
 
 
-def _last(output: Tensor, lengths: Tensor, num_directions: int) -> Tensor:
-    last = output[torch.arange(len(output), device=output.device), lengths - 1]
-    if num_directions == 1:
+class _Last(torch.autograd.Function):
+    """The output at the last step that each direction reads. Its gradient is made in the layout of the output, which
+    torch's own indexing would leave to a copy."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, lengths: Tensor, num_directions: int) -> Tensor:
+        ctx.save_for_backward(output, lengths)
+        ctx.forwards = output.size(-1) // num_directions  # features of the forward direction
+        last = output[torch.arange(len(output), device=output.device), lengths - 1]
+        last[:, ctx.forwards :] = output[:, 0, ctx.forwards :]
         return last
-    half = output.size(-1) // 2
-    return torch.cat([last[:, :half], output[:, 0, half:]], dim=-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        output, lengths = ctx.saved_tensors
+        gradient, rows = torch.zeros_like(output), torch.arange(len(output), device=output.device)
+        gradient[rows, lengths - 1, : ctx.forwards] = gradients[0][:, : ctx.forwards]
+        gradient[:, 0, ctx.forwards :] = gradients[0][:, ctx.forwards :]
+        return gradient, None, None
 
 
 class _Max(torch.autograd.Function):

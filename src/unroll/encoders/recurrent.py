@@ -169,7 +169,7 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
     def _padded(self, x: Tensor, lengths: Tensor, state: State, weights: list[list[Tensor]]) -> tuple[Tensor, State]:
         cell, (batch, given) = self._cell, x.shape[:2]
         time = round_up(given) if cell.compiled_by_shape and x.device.type == "cpu" else given
-        steps, rows = torch.arange(time, device=x.device)[:, None], torch.arange(batch, device=x.device)
+        steps = torch.arange(time, device=x.device)[:, None]
         padding = Padding(steps >= lengths, int(lengths.min()))
         has_padding = padding.begins < time
         # One more feature, 1 in the padding, through which the input weights hold the state there.
@@ -179,9 +179,11 @@ class RecurrentEncoder(nn.RNNBase, Encoder):
         # padding. If the cell can be held there, at a zero state without a gradient, one call reads both directions.
         # Otherwise a second call reads the rows reversed: its order holds places in the flattened (time x batch) steps.
         orders: list[Tensor | None] = [None]
-        is_held = bool(cell.hold) and not any(part.requires_grad or bool(part.any()) for part in as_parts(state))
-        if self.bidirectional and has_padding and not is_held:
-            orders.append(torch.where(padding.mask, steps, lengths - 1 - steps) * batch + rows)
+        if self.bidirectional and has_padding:
+            is_held = bool(cell.hold) and not any(part.requires_grad or bool(part.any()) for part in as_parts(state))
+            if not is_held:
+                rows = torch.arange(batch, device=x.device)
+                orders.append(torch.where(padding.mask, steps, lengths - 1 - steps) * batch + rows)
         states: list[list[Tensor]] = []
         layers = len(weights) // self.num_directions
         for layer in range(layers):

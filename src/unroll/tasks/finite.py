@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unroll.tasks.row_adam import entries
+
 
 class Outputs:
     """The outputs of a model's modules in training, in order, until `forget`.
@@ -46,7 +48,7 @@ def _tensors(output: Any) -> Iterator[Tensor]:
 def not_finite_gradients(named_parameters: Iterable[tuple[str, nn.Parameter]]) -> str:
     """Return the names of the parameters with NaN or infinity in their gradients. If there is none, because only the
     norm of all gradients overflows, return the parameter with the largest gradient."""
-    gradients = {name: parameter.grad for name, parameter in named_parameters if parameter.grad is not None}
+    gradients = {name: entries(parameter.grad) for name, parameter in named_parameters if parameter.grad is not None}
     broken = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
     return ", ".join(broken or [max(gradients, key=lambda name: float(gradients[name].abs().max()))])
 

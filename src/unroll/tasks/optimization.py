@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from unroll.config import OptimizerConfig
+from unroll.tasks.row_adam import RowAdam
 
 _OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adamw": torch.optim.AdamW,
@@ -29,6 +30,8 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
         {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in model.parameters() if p.dim() <= 1], "weight_decay": 0.0},
     ]
+    if config.embedding == "rows":
+        return RowAdam(groups, lr=config.learning_rate, fused=True, decoupled_weight_decay=True)
     return _OPTIMIZERS[config.name](groups, lr=config.learning_rate, fused=True)
 
 
