@@ -28,6 +28,12 @@ PRODUCTS = {torch.float32: "a matrix product, float32", torch.bfloat16: "a matri
 SIDE = 2048  # of the square matrices that measure the machine's rate
 
 
+def products() -> dict[torch.dtype, str]:
+    """Return those of `PRODUCTS` that this machine has instructions for: any other would take minutes."""
+    has_bf16 = resolve_precision("auto") == "bf16-mixed"
+    return {dtype: name for dtype, name in PRODUCTS.items() if dtype == torch.float32 or has_bf16}
+
+
 def training(config: AnyConfig, steps: int, rounds: int) -> Table:
     """Compare ways to train one model.
 
@@ -52,7 +58,7 @@ def training(config: AnyConfig, steps: int, rounds: int) -> Table:
             CEILING: partial(_kernels_alone, config, data, steps),
         }
         if is_novel:
-            ways |= {name: partial(_product, dtype, flops, device) for dtype, name in PRODUCTS.items()}
+            ways |= {name: partial(_product, dtype, flops, device) for dtype, name in products().items()}
         figures = take_turns(ways, rounds)
     rows: list[Row] = []
     for name, speeds in figures.items():
@@ -63,7 +69,9 @@ def training(config: AnyConfig, steps: int, rounds: int) -> Table:
         row |= {"of_textbook": ratio(figures, name, TEXTBOOK), "of_ceiling": ratio(figures, name, CEILING)}
         if is_novel:
             row["gigaflops"] = statistics.median(speeds) * flops / 1e9
-            row |= {f"of_{dtype}".split(".")[-1]: ratio(figures, name, product) for dtype, product in PRODUCTS.items()}
+            row |= {
+                f"of_{dtype}".split(".")[-1]: ratio(figures, name, product) for dtype, product in products().items()
+            }
         rows.append(row)
     unit = "characters/s" if is_novel else "tokens/s"
     columns = {
@@ -73,11 +81,9 @@ def training(config: AnyConfig, steps: int, rounds: int) -> Table:
         "of_ceiling": Column("of the ceiling", "{:.2f}"),
     }
     if is_novel:
-        columns |= {
-            "gigaflops": Column("GFLOP/s", "{:,.0f}"),
-            "float32": Column("of float32", "{:.0%}"),
-            "bfloat16": Column("of bf16", "{:.0%}"),
-        }
+        columns["gigaflops"] = Column("GFLOP/s", "{:,.0f}")
+        for dtype, name in products().items():
+            columns[str(dtype).split(".")[-1]] = Column(f"of {name.rpartition(' ')[2]}", "{:.0%}")
     name = "charlm" if is_novel else "imdb"
     caption = f"{data.origin}, the textbook's model, {steps} batches a turn, medians of {rounds} rounds, {device.type}"
     return Table(name, caption, columns, rows, bars=(Bars(f"{unit}, training", {"per_second": unit}),))

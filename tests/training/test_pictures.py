@@ -125,7 +125,7 @@ def test_the_largest_confusions_and_the_worst_classes_stand_first() -> None:
 def test_the_most_wrong_stand_first_and_nothing_in_them_is_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "words", lambda data, row, vocabulary: f"row {row} <b>|")
     sampler = SimpleNamespace(sampler=[[7], [8, 9]])
-    data: Any = SimpleNamespace(labels=("<i>", "good"), val=None, vocabulary=None, val_dataloader=lambda: sampler)
+    data: Any = SimpleNamespace(labels=("<i>", "good"), val=None, codec=None, val_dataloader=lambda: sampler)
     callback = ClassificationPictures(data)
     probabilities = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
     table = callback._most_wrong(torch.tensor([2.5, 0.2, 1.5]), probabilities, torch.tensor([1, 1, 0]))

@@ -81,7 +81,7 @@ def test_the_picture_is_of_the_weights_that_are_kept_and_of_validation_text(
     assert "recurrence/gradient_by_lag" in events(Path(novel.run_dir)).Tags()["images"]
     model = load(Path(novel.run_dir) / "checkpoints" / "best.ckpt")
     assert isinstance(model, LoadedLanguageModel)
-    x, loss = model.model.look_back(stretches(load_data(novel).val, 101, 16))
+    x, loss = model.model.look_back(stretches(load_data(novel).val.ids, 101, 16))
     expected = gradient_flow(model.model.encoder, x, loss)
     (flow,) = drawn[0].values()
     torch.testing.assert_close(flow.inputs, expected.inputs)

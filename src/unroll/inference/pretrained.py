@@ -47,7 +47,7 @@ class LoadedDocumentLanguageModel:
     def __repr__(self) -> str:
         lines = {
             "vocabulary": f"{len(self.vocabulary):,} {self.codec.rule.unit}",
-            "use": 'init_from=CKPT of a classifier; model.nearest("good") returns words like it',
+            "use": 'init_from=CKPT of a classifier; model.nearest("superb") returns words like it',
         }
         return describe("document language model", self.model, self.config.encoder, self.data, lines)
 
