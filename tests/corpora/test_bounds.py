@@ -140,14 +140,16 @@ def test_a_structure_gives_numbers_and_counts() -> None:
             4: (parquet.BINARY, b"abc"),
             19: (parquet.LIST, parquet.entries(parquet.I32, [parquet.zigzag(n) for n in range(20)])),
             20: (parquet.STRUCT, parquet.structure({1: (parquet.I32, 5)})),
+            21: (parquet.LIST, parquet.entries(parquet.STRUCT, [parquet.structure({2: (parquet.I32, 6)})] * 3)),
         }
     )
-    assert Thrift(io.BytesIO(content), 20).structure() == {1: -7, 2: 2**40, 4: 3, 19: 20, 20: {1: 5}}
+    read = {1: -7, 2: 2**40, 4: 3, 19: 20, 20: {1: 5}, 21: [{2: 6}] * 3}
+    assert Thrift(io.BytesIO(content), 25).structure() == read  # 20 entries and 5 structures
     with pytest.raises(OverflowError):
-        Thrift(io.BytesIO(content), 19).structure()
+        Thrift(io.BytesIO(content), 24).structure()
     for length in range(len(content)):
         with pytest.raises(ValueError, match=r"cut off|damaged"):
-            Thrift(io.BytesIO(content[:length]), 20).structure()
+            Thrift(io.BytesIO(content[:length]), 25).structure()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from unroll.corpora.tables import read_table
+from unroll.errors import DataError
 
 
 def write(path: Path, texts: list[str]) -> None:
@@ -52,3 +53,18 @@ def test_importing_is_cheap() -> None:
     script = "import sys, unroll.corpora.files, unroll.corpora.labelled, unroll.corpora.texts; print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {"datasets", "pyarrow", "huggingface_hub", "torch", "numpy"} & set(result.stdout.split())
+
+
+def test_statistics_that_do_not_fit_the_schema_do_not_end_the_process(tmp_path: Path) -> None:
+    """pyarrow aborts if it is asked for a column that can't be null, and whose statistics count nulls."""
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"text": ["a", None, "b"], "label": [0, 1, 0]}), path)
+    optional, required = (
+        b"\x25\x02\x18\x04text",
+        b"\x25\x00\x18\x04text",
+    )  # and the column's name
+    content = path.read_bytes()
+    assert content.count(optional) == 1
+    path.write_bytes(content.replace(optional, required))
+    with pytest.raises(DataError, match="damaged parquet, in or after row 1"):
+        list(read_table(path, ["text", "label"]))

@@ -167,13 +167,14 @@ def test_the_logits_of_ngrams_join_the_models(reviews: Path, tmp_path: Path) -> 
     figures = model.score_mixed(data.test, data)
     ngrams = NaiveBayesNGrams(data.train, 2)
 
-    def loss(documents: Documents, factor: float) -> float:
-        mixed = model.logits(documents).double() + factor * torch.from_numpy(ngrams.logits(documents))
+    def loss(documents: Documents, own: float, factor: float) -> float:
+        mixed = own * model.logits(documents).double() + factor * torch.from_numpy(ngrams.logits(documents))
         return float(F.cross_entropy(mixed, torch.from_numpy(documents.labels)))
 
-    factor = figures["ngram_factor"]
-    assert loss(data.val, factor) <= min(loss(data.val, other) for other in (0.0, factor - 0.1, factor + 0.1))
-    assert figures["mixed_loss"] == pytest.approx(loss(data.test, factor), abs=1e-6)
+    own, factor = figures["net_factor"], figures["ngram_factor"]
+    around = [(max(0.0, own + a), max(0.0, factor + b)) for a in (-0.1, 0, 0.1) for b in (-0.1, 0, 0.1)]
+    assert loss(data.val, own, factor) <= min(loss(data.val, *others) for others in [*around, (1.0, 0.0)]) + 1e-9
+    assert figures["mixed_loss"] == pytest.approx(loss(data.test, own, factor), abs=1e-6)
     right = ngrams.logits(data.test).argmax(1) == data.test.labels
     assert figures["ngram_accuracy"] == pytest.approx(right.mean())
     assert figures["mixed_accuracy"] > figures["accuracy"]

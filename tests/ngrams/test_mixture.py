@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
-from unroll.ngrams.mixture import MOST, PRIOR, fit_factor, fit_weights
+from unroll.ngrams.mixture import MOST, PRIOR, fit_factor, fit_factors, fit_weights
 
 
 def best(value: object) -> float:
@@ -58,3 +59,16 @@ def test_the_factor_of_logits_is_where_the_cross_entropy_is_least() -> None:
     assert fit_factor(logits, others, labels) == pytest.approx(4 * best(likelihood), abs=1e-5)
     assert fit_factor(logits, -others, labels) == 0
     assert fit_factor(logits, np.eye(3)[labels], labels) == pytest.approx(MOST)
+
+
+def test_two_factors_are_where_the_gradient_of_the_cross_entropy_is_zero() -> None:
+    random = np.random.default_rng(1)
+    labels = random.integers(0, 3, 300)
+    good = np.eye(3)[labels] + random.normal(size=(300, 3))
+    alike = good + random.normal(size=(300, 3))  # makes many of the same mistakes
+    factors = torch.tensor(fit_factors(3 * good, alike, labels), dtype=torch.float64, requires_grad=True)
+    mixed = factors[0] * torch.from_numpy(3 * good) + factors[1] * torch.from_numpy(alike)
+    torch.nn.functional.cross_entropy(mixed, torch.from_numpy(labels)).backward()  # type: ignore[no-untyped-call]
+    assert factors.grad is not None
+    assert float(factors.grad.abs().max()) < 1e-6 or 0 in factors.tolist()
+    assert float(factors.detach()[0]) > 0.1

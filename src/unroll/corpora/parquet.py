@@ -20,17 +20,19 @@ from unroll.errors import DataError
 
 if TYPE_CHECKING:
     from pyarrow import Array
-    from pyarrow.parquet import ParquetFile, RowGroupMetaData
+    from pyarrow.parquet import ParquetFile
 
 BATCH_ROWS = 100
 READ_BUFFER = 2**20  # bytes
-LARGEST_FOOTER, MOST_ENTRIES, MOST_COLUMNS = 2**23, 2**18, 10_000  # bytes; entries of its lists; columns
+LARGEST_FOOTER, MOST_ENTRIES, MOST_COLUMNS = 2**23, 2**19, 10_000  # bytes; its entries; columns
 LARGEST_HEADER = 2**16  # bytes, of a page
 TEXTS_PER_PAGE, TEXTS_PER_BATCH = 16, 8  # of the length that data.max_characters allows, a byte a character
 _FEWER = "write the file with the columns of text and label alone, and more rows in a row group"
 
 _PLAIN_TYPES = ("string", "large_string", "integer", "boolean", "float32", "float64", "null")
-_SCHEMA = 2  # the footer's field
+# Fields of the footer, of a row group, of a column's chunk in it, and of what this says of the column.
+_SCHEMA, _GROUPS, _CHUNKS, _COLUMN = 2, 4, 1, 3
+_VALUES, _CHUNK_BYTES, _DATA_OFFSET, _DICTIONARY_OFFSET = 5, 7, 9, 11
 # The fields of a page's header: https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 _KIND, _EXPANDED, _PACKED = 1, 2, 3
 _DICTIONARY = 2
@@ -53,7 +55,7 @@ def read_parquet(
     row = 0
     try:
         with path.open("rb") as stream:  # pyarrow takes a path with "::" for an address
-            _check_footer(path, stream)
+            groups = _row_groups(path, stream)
             # Pre-buffering would hold a whole row group, and a file may be one row group: 257 MB more for 205 MB of
             # reviews, 45 MB without.
             options: Any = {"buffer_size": READ_BUFFER, "pre_buffer": False, "page_checksum_verification": True}
@@ -63,14 +65,15 @@ def read_parquet(
             ):
                 leaves = _leaves(path, table, columns, remedy)
                 for group in range(table.num_row_groups):
-                    largest = _largest_page(path, stream, table.metadata.row_group(group), leaves, max_characters)
+                    largest = _largest_page(path, stream, groups[group], leaves, max_characters)
                     rows = max(1, min(BATCH_ROWS, TEXTS_PER_BATCH * max_characters // largest))
                     for batch in table.iter_batches(rows, [group], columns=list(columns), use_threads=False):
                         values = (_values(path, batch.column(column), row) for column in columns)
                         yield from zip(*values, strict=True)
                         row += batch.num_rows
                         task.update(row)
-    except (ArrowException, OSError, ValueError, OverflowError) as error:  # ValueError: a column's name is no UTF-8
+    # ValueError: a column's name is no UTF-8, say; LookupError: the footer has fewer parts than pyarrow believes.
+    except (ArrowException, OSError, ValueError, LookupError, OverflowError) as error:
         message = f"{path}: damaged parquet, in or after row {row + 1}; fetch or write the file again"
         raise DataError(message) from error
 
@@ -87,7 +90,7 @@ def class_names(path: Path, column: str) -> tuple[str, ...] | None:
 
     try:
         with path.open("rb") as stream:
-            _check_footer(path, stream)
+            _row_groups(path, stream)
             features = json.loads(read_schema(stream).metadata[b"huggingface"])["info"]["features"]
         names = features[column]["names"]
     except (ArrowException, DataError, OSError, ValueError, LookupError, TypeError, RecursionError):
@@ -96,25 +99,27 @@ def class_names(path: Path, column: str) -> tuple[str, ...] | None:
     return tuple(names) if names and is_list else None
 
 
-def _check_footer(path: Path, stream: BinaryIO) -> None:
-    """Refuse a footer that would expand to too much: a column of one byte takes 4 KB."""
+def _row_groups(path: Path, stream: BinaryIO) -> list[Structure]:
+    """Return what the footer says of the row groups, unless it would expand to too much: a column of one byte takes
+    4 KB."""
     if not stream.seekable():
         raise DataError(f"{path}: parquet can't be read from a pipe; write it into a file")
     size = stream.seek(0, io.SEEK_END)
     stream.seek(max(0, size - 8))
     length = int.from_bytes(stream.read(4), "little")
     if length > size - 8:
-        return  # pyarrow says that the file is damaged
+        return []  # pyarrow says that the file is damaged
     if length > LARGEST_FOOTER:
         raise DataError(f"{path}: its footer has {length:,} bytes, more than {LARGEST_FOOTER:,}; {_FEWER}")
     stream.seek(size - 8 - length)
     try:
-        columns = _number(Thrift(io.BytesIO(stream.read(length)), MOST_ENTRIES).structure(), _SCHEMA)
+        footer = Thrift(io.BytesIO(stream.read(length)), MOST_ENTRIES).structure()
     except OverflowError as error:
         raise DataError(f"{path}: its footer has more than {MOST_ENTRIES:,} entries; {_FEWER}") from error
-    if columns > MOST_COLUMNS:
+    if len(_structures(footer, _SCHEMA)) > MOST_COLUMNS:
         raise DataError(f"{path}: more than {MOST_COLUMNS:,} columns; {_FEWER}")
     stream.seek(0)
+    return _structures(footer, _GROUPS)
 
 
 def _leaves(path: Path, table: ParquetFile, columns: Sequence[str], remedy: Remedy) -> list[int]:
@@ -133,15 +138,22 @@ def _leaves(path: Path, table: ParquetFile, columns: Sequence[str], remedy: Reme
     return [number for number, leaf in enumerate(leaves) if leaf.path in columns]
 
 
-def _largest_page(path: Path, stream: BinaryIO, group: RowGroupMetaData, leaves: Sequence[int], longest: int) -> int:
-    """The bytes of the largest page of these columns of a row group, as its header says: pyarrow allocates them."""
-    largest = 1
+def _largest_page(path: Path, stream: BinaryIO, group: Structure, leaves: Sequence[int], longest: int) -> int:
+    """The bytes of the largest page of these columns of a row group, as its header says: pyarrow allocates them.
+
+    The chunks' places are read from the footer here: asked for them, pyarrow ends the process where a chunk's
+    statistics do not fit the schema.
+    """
+    largest, chunks = 1, _structures(group, _CHUNKS)
     for number in leaves:
-        chunk = group.column(number)
+        chunk = chunks[number].get(_COLUMN)
+        if not isinstance(chunk, dict):
+            raise ValueError("no column")
         # pyarrow begins and ends there as well.
-        place = min(chunk.data_page_offset, chunk.dictionary_page_offset or chunk.data_page_offset)
-        end, values = place + chunk.total_compressed_size, 0
-        while place < end and values < chunk.num_values:
+        place = _number(chunk, _DATA_OFFSET)
+        place = min(place, _number(chunk, _DICTIONARY_OFFSET) or place) if _DICTIONARY_OFFSET in chunk else place
+        end, values = place + _number(chunk, _CHUNK_BYTES), 0
+        while place < end and values < _number(chunk, _VALUES):
             stream.seek(place)
             head = io.BytesIO(stream.read(LARGEST_HEADER))
             page = Thrift(head, MOST_ENTRIES).structure()
@@ -176,8 +188,15 @@ def _values_in(path: Path, page: Structure) -> int:
 
 def _number(fields: Structure, number: int) -> int:
     value = fields.get(number)
-    if not isinstance(value, int) or not 0 <= value < 2**31:
+    if not isinstance(value, int) or not 0 <= value < 2**47:
         raise ValueError(f"field {number} is no size")
+    return value
+
+
+def _structures(fields: Structure, number: int) -> list[Structure]:
+    value = fields.get(number)
+    if not isinstance(value, list):
+        raise ValueError(f"field {number} is no list")
     return value
 
 

@@ -1,15 +1,15 @@
 """Thrift's compact protocol, in which the footer of a parquet file and the headers of its pages are written.
 
 pyarrow allocates what these structures state, and has no limit on memory. `Thrift` reads them first, and keeps only
-numbers. https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+numbers and structures. https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
 
 from __future__ import annotations
 
 from typing import BinaryIO
 
-Structure = dict[int, "int | Structure"]
-"""Field numbers and values: an integer, an inner structure, or how many entries or bytes there are in any other."""
+Structure = dict[int, "int | Structure | list[Structure]"]
+"""Field numbers and values: an integer, a structure, a list of structures, or how long any other value is."""
 
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT, _UUID = 1, 2, 3, 7, 8, 9, 10, 11, 12, 13
 _INTEGERS = (4, 5, 6)  # of 16, 32 and 64 bits
@@ -20,7 +20,7 @@ class Thrift:
     """Reads structures from a stream, from where it stands."""
 
     def __init__(self, stream: BinaryIO, most_entries: int) -> None:
-        """Allow `most_entries` entries of lists, sets and maps in all."""
+        """Allow so many structures, and entries of lists, sets and maps, in all."""
         self._stream, self._left = stream, most_entries
 
     def structure(self, depth: int = 0) -> Structure:
@@ -31,6 +31,7 @@ class Thrift:
         """
         if depth > _DEEPEST:
             raise ValueError("too deep")
+        self._take(1)
         fields: Structure = {}
         number = 0
         while (head := self._byte()) & 15:
@@ -40,7 +41,7 @@ class Thrift:
             fields[number] = self._value(head & 15, depth, in_list=False)
         return fields
 
-    def _value(self, kind: int, depth: int, *, in_list: bool) -> int | Structure:
+    def _value(self, kind: int, depth: int, *, in_list: bool) -> int | Structure | list[Structure]:
         if kind in _INTEGERS:
             return self._integer()
         if kind == _STRUCT:
@@ -61,10 +62,15 @@ class Thrift:
             raise ValueError("damaged")
         return length
 
-    def _entries(self, length: int, kinds: tuple[int, ...], depth: int) -> int:
-        self._left -= length
+    def _take(self, entries: int) -> None:
+        self._left -= entries
         if self._left < 0:
             raise OverflowError("too many entries")
+
+    def _entries(self, length: int, kinds: tuple[int, ...], depth: int) -> int | list[Structure]:
+        if kinds == (_STRUCT,):
+            return [self.structure(depth + 1) for _ in range(length)]
+        self._take(length)
         for _ in range(length):
             for kind in kinds:
                 self._value(kind, depth + 1, in_list=True)

@@ -25,7 +25,7 @@ from unroll.inference.description import describe, listed
 from unroll.inference.forks import compute_alone_after_fork
 from unroll.inference.weights import codec_of, with_weights, words
 from unroll.models.classifier import TextClassifier, build_classifier
-from unroll.ngrams.mixture import fit_factor
+from unroll.ngrams.mixture import fit_factors
 from unroll.ngrams.naive_bayes import NaiveBayesNGrams
 from unroll.progress import Task, begin
 from unroll.shown import shown
@@ -178,17 +178,17 @@ class LoadedClassifier:
 
     def score_mixed(self, documents: Documents, data: ClassificationData) -> dict[str, float]:
         """Return the figures of `score`, those of `NaiveBayesNGrams` of the training documents as `ngram_*`, and as
-        `mixed_*` those of both together: the n-grams' logits, times `ngram_factor`, are added to the model's. The
-        factor is fitted on the validation documents."""
-        progress.say("fitting the n-grams of the training documents, and their factor on validation")
+        `mixed_*` those of both together: the sum of the model's logits, times `net_factor`, and the n-grams', times
+        `ngram_factor`. The factors are fitted on the validation documents."""
+        progress.say("fitting the n-grams of the training documents, and two factors on validation")
         ngrams = NaiveBayesNGrams(data.train, len(self.labels))
         own = self.logits(data.val).double().numpy()
-        factor = fit_factor(own, ngrams.logits(data.val), data.val.labels)
+        own_factor, factor = fit_factors(own, ngrams.logits(data.val), data.val.labels)
         logits, by_ngrams = self.logits(documents).double(), torch.from_numpy(ngrams.logits(documents))
         targets, figures = torch.from_numpy(documents.labels), self.score(documents)
-        for name, mixture in {"ngram": by_ngrams, "mixed": logits + factor * by_ngrams}.items():
+        for name, mixture in {"ngram": by_ngrams, "mixed": own_factor * logits + factor * by_ngrams}.items():
             figures |= {f"{name}_{key}": value for key, value in self._figures(mixture, targets).items()}
-        return figures | {"ngram_factor": factor}
+        return figures | {"net_factor": own_factor, "ngram_factor": factor}
 
     def _figures(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
         figures = classification_metrics(len(self.labels))(logits, targets)

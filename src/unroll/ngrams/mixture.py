@@ -9,6 +9,7 @@ from unroll.ngrams.kneser_ney import Floats, Integers
 PRIOR = 50.0  # symbols that the weights of all cells together count for in each cell
 ITERATIONS = 100
 MOST = 16.0  # for the factor of logits; without a bound it would be infinite where all labels are predicted
+ROUNDS = 100  # of fitting two factors in turns
 
 
 def fit_weights(likelihoods: Floats, cells: Integers, num_cells: int) -> Floats:
@@ -54,6 +55,16 @@ def fit_factor(logits: Floats, others: Floats, labels: Integers) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if slope(middle) < 0 else (low, middle)
     return high
+
+
+def fit_factors(logits: Floats, others: Floats, labels: Integers) -> tuple[float, float]:
+    """Return the factors in 0 … `MOST` of two models' logits whose sum gives the labels the highest probability. The
+    arguments are those of `fit_factor`, which fits one after the other: the cross entropy is convex in both."""
+    factor = 1.0
+    for _ in range(ROUNDS):
+        own = fit_factor(factor * others, logits, labels)
+        factor = fit_factor(own * logits, others, labels)
+    return own, factor
 
 
 def _maximise(likelihoods: Floats, cells: Integers, weights: Floats, prior: float) -> Floats:
