@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -137,7 +136,6 @@ def main() -> int:
     parser.add_argument("kinds", nargs="*", metavar="KIND", default=[*KINDS], help=f"some of {', '.join(KINDS)}")
     parser.add_argument("--long", type=Path, metavar="FILE", help="the long drill; its results are added to FILE")
     given = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a drill in the background ignores it, and so do children
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder))
         outcomes: list[Outcome] = []

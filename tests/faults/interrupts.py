@@ -19,6 +19,7 @@ def interrupts(folder: Path, count: int, step: float = 0.05, seed: int = 0) -> O
     """Interrupt training `count` times, each time `step` seconds later, until training itself has begun; then from the
     beginning again."""
     outcome, waits = Outcome("interrupted at the start"), iter(_waits(step))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored, and so in children
     write_reviews(folder / "interrupted.csv", 400)
     for number in range(count):
         run_dir = folder / f"interrupted_{seed}_{number}"
