@@ -33,9 +33,7 @@ class TextDataConfig(DataConfig):
     test_fraction: float = setting(0.05, 1e-6, 0.45)  # of the text, at its end
     tokenizer: str = setting("characters", choices=TOKENIZERS)  # what the model predicts one after another
     min_freq: int = setting(1, 1)  # rarer tokens become <unk>; bpe joins no rarer pairs
-    max_size: int | None = setting(
-        None, 1
-    )  # tokens in the vocabulary, <pad> and <unk> not counted; null: all, bpe 4000
+    max_size: int | None = setting(None, 1)  # tokens, <pad> and <unk> not counted; null: all, for bpe 4,000
     batch_size: int = setting(32, 1)  # lanes: places in the text that are read at once
     random_offset: bool = True  # begin each epoch's lanes at another place; the text is read as a ring
 

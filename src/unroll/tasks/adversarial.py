@@ -98,7 +98,7 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def adversarial_direction(classify: Classify, x: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:
-    """Return the direction in which the cross entropy of each document rises most: g / |g|, where g is its gradient
+    """Return the direction in which the cross entropy of each document rises most: g / norm(g), where g is its gradient
     with respect to the embeddings (Miyato et al. 2017, equation 5).
 
     Args:
@@ -118,7 +118,7 @@ def adversarial_direction(classify: Classify, x: Tensor, lengths: Tensor, labels
 
 
 def virtual_direction(classify: Classify, x: Tensor, lengths: Tensor, xi: float) -> Tensor:
-    """Return the direction in which each document's prediction changes most: g / |g|, where g is the gradient of the
+    """Return the direction in which each document's prediction changes most: g / norm(g), with the gradient g of the
     divergence at x + xi · d for a random direction d (Miyato et al. 2017, equation 7).
 
     That is one step of power iteration towards the main eigenvector of the divergence's second derivative. It rests on
