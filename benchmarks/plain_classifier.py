@@ -93,7 +93,7 @@ def _training(
                 logits = model(batch.ids, batch.lengths)
             loss = F.cross_entropy(logits.float(), batch.labels)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             tokens += batch.num_tokens
         return tokens / (now(device) - started)

@@ -94,7 +94,7 @@ def _textbook(
             for place in range(window):
                 logits, h, c = model(batch[:, place], h, c)
                 loss = loss + F.cross_entropy(logits, batch[:, place + 1])
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
         return steps * rows * window / (now(device) - started)
 
@@ -122,7 +122,7 @@ def _plain(
             state = (state[0].detach(), state[1].detach())
             loss = F.cross_entropy(logits.float().flatten(0, 1), batch.targets.to(device).flatten())
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             characters += batch.num_tokens
         return characters / (now(device) - started)
@@ -142,7 +142,7 @@ def _sampler(
         started = now(device)
         for _ in range(steps):
             logits, h, c = model(last, h, c)
-            last = Categorical(logits=logits * SCALE).sample()  # type: ignore[no-untyped-call]
+            last = Categorical(logits=logits * SCALE).sample()
             text += str(characters[last.item()])
         return steps / (now(device) - started)
 
@@ -164,7 +164,7 @@ def bits_per_character(
         logits, _ = model.window(batch[:, :-1], model.zeros(len(batch)))
         loss = config.tbptt.window * F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         if step % every == 0 or step == steps:
             yield step, _validate(model, data, device)

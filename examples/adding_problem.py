@@ -67,7 +67,7 @@ def train(length: int, steps: int, hidden_size: int = 64, batch_size: int = 64) 
         x, y = make_rows(batch_size, length, generator)
         for cell, model in models.items():
             optimizers[cell].zero_grad()
-            F.mse_loss(model(x), y).backward()  # type: ignore[no-untyped-call]
+            F.mse_loss(model(x), y).backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizers[cell].step()
         if step % max(1, steps // 20) == 0:

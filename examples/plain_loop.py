@@ -69,7 +69,7 @@ def train(steps: int, batch_size: int = 64) -> WaveClassifier:
         x, lengths, labels = make_waves(batch_size, generator)
         loss = F.cross_entropy(model(x, lengths), labels)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step % 20 == 0:

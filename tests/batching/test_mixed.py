@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,8 +26,8 @@ LABELLED, UNLABELLED = documents(20, 100), documents(23, 200)
 
 
 def sampler() -> MixedSampler:
-    options = {"batch_size": 4, "seed": 3, "noise": 0.1}
-    return MixedSampler(*(BucketSampler(part.lengths, **options) for part in (LABELLED, UNLABELLED)))  # type: ignore[arg-type]
+    options: Any = {"batch_size": 4, "seed": 3, "noise": 0.1}
+    return MixedSampler(*(BucketSampler(part.lengths, **options) for part in (LABELLED, UNLABELLED)))
 
 
 def epochs(count: int) -> list[list[tuple[list[int], list[int]]]]:

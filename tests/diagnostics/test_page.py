@@ -93,13 +93,13 @@ def test_nothing_is_fetched_or_run() -> None:
 def test_each_token_carries_its_effect_in_words_and_in_a_line() -> None:
     spans = Reader(page("model", [judgement()])).spans()
     by_prefix, by_gradient = spans[:4], spans[4:]
-    assert [span["title"].split(";")[0] for span in by_prefix] == [  # type: ignore[union-attr]
+    assert [span["title"].split(";")[0] for span in by_prefix] == [
         "-10.0 points, to 40.0%",
         "+50.0 points, to 90.0%",
         "+0.0 points, to 90.0%",
         "-5.0 points, to 85.0%",
     ]
-    assert by_prefix[0]["title"].endswith("unknown to the model")  # type: ignore[union-attr]
+    assert by_prefix[0]["title"].endswith("unknown to the model")
     assert by_prefix[0]["class"] == "unknown"
     # For the label the line is below the text (an inset shadow of negative offset), against it above.
     lines = [re.search(r"inset 0 (-?\d)px", span["style"] or "") for span in by_gradient]

@@ -74,7 +74,7 @@ class NaiveBayesNGrams:
             penalty = float(np.square(self._weights, dtype=np.float64).sum()) / (2 * PRIOR_VARIANCE * documents)
             return penalty - float(logits[rows, labels].mean())
 
-        optimizer.step(loss)  # type: ignore[no-untyped-call]
+        optimizer.step(loss)
 
     def _logits(self, places: Places, sizes: Integers) -> Floats:
         starts, logits = np.cumsum(sizes) - sizes, np.zeros((len(sizes), len(self._biases) + 1))

@@ -209,15 +209,18 @@ class ClassificationData(TaskData):
 
     def train_dataloader(self) -> DataLoader[Batch] | DataLoader[MixedBatch]:
         config = self.config
-        options: Any = {"noise": config.padding_noise, "seed": self.seed}
-        sampler = BucketSampler(
-            self.train.lengths, batch_size=config.batch_size, max_tokens=config.max_tokens, **options
-        )
+        sampler = self._sampler(self.train, config.batch_size, config.max_tokens)
         if self.unlabelled is None or config.unlabelled_batch_size is None:
             return ResumableLoader(self.train, sampler, config.workers)
-        others = BucketSampler(self.unlabelled.lengths, batch_size=config.unlabelled_batch_size, **options)
+        others = self._sampler(self.unlabelled, config.unlabelled_batch_size)
         documents = MixedDocuments(self.train, self.unlabelled)
         return ResumableLoader(documents, MixedSampler(sampler, others), config.workers)
+
+    def _sampler(self, documents: Documents, batch_size: int | None, max_tokens: int | None = None) -> BucketSampler:
+        noise = self.config.padding_noise
+        return BucketSampler(
+            documents.lengths, batch_size=batch_size, max_tokens=max_tokens, noise=noise, seed=self.seed
+        )
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return evaluation_loader(self.val)

@@ -29,7 +29,7 @@ class Pretraining(TaskModule):
         """Build an untrained model for `data`; see `TaskModule`."""
         model = build_document_language_model(config, len(data.vocabulary))
         super().__init__(config, model, data, total_steps, lambda: [WordMetrics()])
-        counts = torch.from_numpy(data.word_counts).double().clamp(min=1)  # a word of the labelled test alone: none
+        counts = torch.from_numpy(data.word_counts).double().clamp(min=1)  # <pad> never occurs, and log 0 is infinite
         chances = counts**SAMPLING_POWER
         self.chances: Tensor  # (vocabulary,), of each word to be drawn
         self.register_buffer("chances", (chances / chances.sum()).float(), persistent=False)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from unroll.batching.documents import Batch, BucketSampler, Documents
+from unroll.batching.documents import Batch, Documents
 from unroll.batching.loader import ResumableLoader
 from unroll.tasks.classification_data import ClassificationData
 
@@ -44,11 +44,5 @@ class PretrainingData(ClassificationData):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         config, documents = self.config, self.documents
-        sampler = BucketSampler(
-            documents.lengths,
-            batch_size=config.batch_size,
-            max_tokens=config.max_tokens,
-            noise=config.padding_noise,
-            seed=self.seed,
-        )
+        sampler = self._sampler(documents, config.batch_size, config.max_tokens)
         return ResumableLoader(documents, sampler, config.workers)

@@ -233,7 +233,7 @@ class Run:
         self.trainer.logger.log_hyperparams(hyperparameters(self.config), final, step=self.trainer.global_step)
         self.trainer.logger.finalize("success")
         if self.config.trainer.profiler is not None:
-            profiler: Any = self.trainer.profiler  # type: ignore[attr-defined]
+            profiler: Any = vars(self.trainer)["profiler"]  # Lightning sets it without declaring it
             for line in profiler.summary().splitlines():
                 progress.say(line)
 
