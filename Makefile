@@ -22,7 +22,7 @@ train: $(READY)  ## train the sentiment model: unroll train task=imdb
 	$(VENV)/bin/unroll train task=imdb $(ARGS)
 
 test: $(READY)  ## run all tests (no network), in two processes: four minutes on two cores
-	$(VENV)/bin/python -m pytest --numprocesses 2 $(ARGS)
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 lint: $(READY)  ## check style, types, and which room imports which
 	$(VENV)/bin/ruff check .

@@ -54,6 +54,8 @@ def _no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """TensorBoard's pictures take a third of a small run's time; tests that look at them are marked `pictures`."""
     if request.node.get_closest_marker("pictures") is None:
         monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_figure", lambda *_: None)
+        for name in ("pictures.confusion_matrix", "pictures.precision_recall", "recurrence.draw"):
+            monkeypatch.setattr(f"unroll.training.callbacks.{name}", lambda *_: None)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.scripts import ROOT, Shell
+from unroll.cli import main
 
 TEXT = "".join(random.Random(0).choices(["the ", "sea ", "island ", "and ", "captain\n"], k=800))
 QUICK = (
@@ -25,12 +27,21 @@ QUICK = (
 )
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that the command trained."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("first"))
+        Path("any.txt").write_text(TEXT)
+        assert main(["train", "data.path=any.txt", "run_dir=first", *QUICK]) == 0
+        return Path("first").resolve()
+
+
 @pytest.fixture
-def trained(shell: Shell) -> str:
+def trained(shell: Shell, first: Path) -> str:
     """The path of a checkpoint trained by the command."""
     Path("any.txt").write_text(TEXT)
-    done = shell("train.py", "data.path=any.txt", "run_dir=first", *QUICK)
-    assert done.code == 0, done.err
+    shutil.copytree(first, "first")
     return "first/checkpoints/best.ckpt"
 
 

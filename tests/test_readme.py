@@ -122,7 +122,6 @@ def test_no_page_with_commands_is_forgotten() -> None:
     assert with_python == {*WITH_PYTHON[1:]}
 
 
-@pytest.mark.pictures
 def test_every_command_of_the_guide_runs_and_makes_its_picture(shell: Shell) -> None:
     """On little data, and with few units and rare looks at them: the pictures are empty of meaning, not of lines."""
     write_data(shell)

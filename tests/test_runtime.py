@@ -36,22 +36,30 @@ def test_threads_have_room_where_cores_are_free(
     assert has_room_for(2) == room
 
 
-def spin(call: str, before: str = "", **environment: str) -> str:
-    """How long OpenMP's threads spin after a call of `configure`, in another process."""
+@pytest.fixture
+def light(tmp_path: Path) -> Path:
+    """A folder with a torch that loads at once: what is set before torch is loaded does not depend on the real one."""
+    (tmp_path / "torch.py").write_text("def get_num_threads(): return 1\ndef set_num_threads(number): pass\n")
+    return tmp_path
+
+
+def spin(folder: Path, call: str, before: str = "", **environment: str) -> str:
+    """How long OpenMP's threads spin after a call of `configure`, in another process whose torch is in `folder`."""
     code = f"import os; from unroll import runtime; {before}\n{call}\nprint(os.environ.get('GOMP_SPINCOUNT'))"
     clean = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    clean["PYTHONPATH"] = str(folder)
     done = subprocess.run([sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
-def test_threads_wait_as_the_task_and_the_machine_allow() -> None:
+def test_threads_wait_as_the_task_and_the_machine_allow(light: Path) -> None:
     quiet, busy = ("runtime.has_room_for = lambda threads: " + answer for answer in ("True", "False"))
-    assert spin("runtime.configure()", quiet) == "1000"
-    assert spin("runtime.configure(full_windows=True)", quiet) == "None"
-    assert spin("runtime.configure(full_windows=True)", busy) == "0"
-    assert spin("runtime.configure()", GOMP_SPINCOUNT="7") == "7"
-    assert spin("import torch; runtime.configure()") == "None"  # too late: OpenMP would not read it
+    assert spin(light, "runtime.configure()", quiet) == "1000"
+    assert spin(light, "runtime.configure(full_windows=True)", quiet) == "None"
+    assert spin(light, "runtime.configure(full_windows=True)", busy) == "0"
+    assert spin(light, "runtime.configure()", GOMP_SPINCOUNT="7") == "7"
+    assert spin(light, "import torch; runtime.configure()") == "None"  # too late: OpenMP would not read it
 
 
 def test_rows_are_split_where_threads_sleep(monkeypatch: pytest.MonkeyPatch) -> None:

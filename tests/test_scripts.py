@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,15 +17,24 @@ import torch
 
 from tests.conftest import write_reviews
 from tests.scripts import ROOT, Shell
+from unroll.cli import main
 
 QUICK = ("encoder.hidden_size=8", "model.embedding_size=8", "trainer.max_steps=100", "optimizer.learning_rate=0.03")
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, reviews: Path) -> Path:
+    """The folder of a run that the command trained."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("first"))
+        assert main(["train", "task=imdb", f"data.path={reviews}", "run_dir=first", *QUICK]) == 0
+        return Path("first").resolve()
+
+
 @pytest.fixture
-def trained(shell: Shell, reviews: Path) -> str:
+def trained(shell: Shell, first: Path) -> str:
     """The path of a checkpoint trained by the command."""
-    done = shell("train.py", "task=imdb", f"data.path={reviews}", "run_dir=first", *QUICK)
-    assert done.code == 0, done.err
+    shutil.copytree(first, "first")
     return "first/checkpoints/best.ckpt"
 
 
@@ -194,9 +204,15 @@ def test_a_reader_that_leaves_early_is_no_error(shell: Shell, trained: str) -> N
 
 
 def test_sigterm_saves_and_exits_with_143(reviews: Path, tmp_path: Path) -> None:
-    settings = ["data.batch_size=4", "trainer.max_epochs=100000", "run_dir=run", *QUICK[:2], f"data.path={reviews}"]
+    settings = [
+        "checkpoint.every_n_steps=5",
+        "trainer.max_epochs=100000",
+        "run_dir=run",
+        *QUICK[:2],
+        f"data.path={reviews}",
+    ]
     process = subprocess.Popen(
-        [sys.executable, ROOT / "scripts/train.py", "task=imdb", *settings],
+        [sys.executable, ROOT / "scripts/train.py", "task=imdb", *settings, *QUICK[:2]],
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -118,10 +118,10 @@ def test_thousands_of_steps_are_exact_in_float32(rows: int) -> None:
 
 @pytest.mark.usefixtures("_pieces")
 @pytest.mark.parametrize("backward", [False, True])
-@pytest.mark.parametrize("time", [1, 2, 7, 16])
+@pytest.mark.parametrize("time", [1, 2, 7, 12])
 def test_the_scan_is_differentiated_right_and_twice(time: int, backward: bool) -> None:
-    keep = torch.rand(2, time, 3, dtype=torch.float64, requires_grad=True)
-    new, start = torch.randn_like(keep, requires_grad=True), torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    keep = torch.rand(2, time, 2, dtype=torch.float64, requires_grad=True)
+    new, start = torch.randn_like(keep, requires_grad=True), torch.randn(2, 2, dtype=torch.float64, requires_grad=True)
     hidden, before = scan(keep, new, start, backward), start
     for t in reversed(range(time)) if backward else range(time):
         before = keep[:, t] * before + new[:, t]

@@ -23,8 +23,6 @@ from unroll.tasks.spec import from_dict, load_data
 from unroll.training.run import train
 from unroll.training.trainer import total_steps
 
-pytestmark = pytest.mark.pictures
-
 CLASS_FIGURES = {f"{name}/{label}" for name in ("precision", "recall", "f1") for label in ("bad", "good")}
 FIGURES = {f"{s}/{m}" for s in ("val", "test") for m in ("loss", "accuracy", "f1", "auroc", *CLASS_FIGURES)}
 

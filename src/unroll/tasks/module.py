@@ -6,6 +6,7 @@ import math
 import platform
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from functools import cache
 from importlib import metadata
 from typing import Any, ClassVar
 
@@ -163,8 +164,12 @@ def widened(logits: Tensor) -> Tensor:
 
 def versions() -> dict[str, str]:
     """Return the versions of what a result depends on."""
+    return {"unroll": unroll.__version__, **_installed()}
+
+
+@cache  # looking them up takes longer than a small checkpoint does
+def _installed() -> dict[str, str]:
     return {
-        "unroll": unroll.__version__,
         "torch": metadata.version("torch"),
         "lightning": metadata.version("lightning"),
         "python": platform.python_version(),
