@@ -1,7 +1,7 @@
 """Put measured tables into the docs: `python -m benchmarks.publish [FOLDER]`, the folder that `--out` named.
 
-Each table's JSON goes to docs/figures/ and its picture to docs/pictures/. In docs/performance.md and README.md the
-table is written between these two lines:
+Each table's JSON goes to docs/figures/ and its picture, if it has one, to docs/pictures/. In the pages that show it,
+the table is written between these two lines:
 
     <!-- table: NAME -->
     <!-- end of table -->
@@ -19,7 +19,7 @@ from benchmarks.table import Table
 from unroll import cli, durable
 from unroll.errors import UserError
 
-PAGES = ("docs/performance.md", "README.md")
+PAGES = ("docs/performance.md", "docs/results.md", "README.md")
 _MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->\n)", flags=re.DOTALL)
 
 
@@ -34,8 +34,9 @@ def publish(folder: Path, root: Path = ROOT) -> None:
         raise UserError(f"{folder}: holds no table; measure one by python -m benchmarks TABLE")
     for path in tables:
         durable.write_text(root / "docs" / "figures" / path.name, path.read_text(encoding="utf-8"))
-        with durable.replacing(root / "docs" / "pictures" / f"speed_{path.stem}.png") as picture:
-            picture.write(path.with_suffix(".png").read_bytes())
+        if (drawn := path.with_suffix(".png")).exists():
+            with durable.replacing(root / "docs" / "pictures" / f"speed_{path.stem}.png") as picture:
+                picture.write(drawn.read_bytes())
     for page in PAGES:
         text = (root / page).read_text(encoding="utf-8")
         durable.write_text(root / page, fill(text, root / "docs" / "figures"))

@@ -104,7 +104,7 @@ def test_predict_explains_itself_on_a_page(shell: Shell, trained: str) -> None:
         (["encoder=gru", "encoder.dropout=0.5"], "write encoder.num_layers=2"),
         (["tbptt.window=10"], "tbptt.window needs encoder.bidirectional=false"),
         (["task=imbd"], "there is no task=imbd; there are classification, imdb, language_modeling, mysterious_island"),
-        (["experiment=none_such"], "there is no experiment=none_such; there are imdb_lm, imdb_pretrained, textbook"),
+        (["experiment=none_such"], "there is no experiment=none_such; there are imdb_best, imdb_gpu, imdb_lm, "),
         (["data.path="], "data.path is empty; give it a value, or null"),
         (["encoder.hidden_size=[1"], "can't read 'encoder.hidden_size=[1'"),
     ],
