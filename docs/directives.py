@@ -35,6 +35,8 @@ _TYPES = {
     float: "number",
     bool: "`true` or `false`",
     str: "text",
+    list[str]: "list of names",
+    list[int]: "list of whole numbers",
     dict[str, Any]: "names and values",
 }
 
@@ -156,7 +158,7 @@ def _values(hint: Any, metadata: Any) -> str:
         names = ", ".join(f"`{name}`" for name in choices)
         return names + optional + (", or a registered one" if isinstance(choices, Registry) else "")
     scalars = [kind for kind in kinds if kind is not types.NoneType]
-    text = " or ".join("list of names" if kind == list[str] else _TYPES[kind] for kind in scalars)
+    text = " or ".join(_TYPES[kind] for kind in scalars)
     if low is not None and high is not None:
         text += f", {low:g} to " + ("below 1" if high == BELOW_1 else f"{high:,.10g}")
     elif low is not None:
@@ -169,7 +171,7 @@ def _written(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return f"`{str(value).lower().replace('none', 'null')}`"
     if isinstance(value, list):
-        return f"`[{','.join(value)}]`"
+        return f"`[{','.join(map(str, value))}]`"
     return f"`{value}`" if value != {} else "`{}`"
 
 

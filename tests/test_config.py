@@ -158,6 +158,28 @@ for _ in range(40):
         ({"kind": NOVEL, "tbptt": {"window": 8, "stride": 4, "random_window": True}}, "write tbptt.stride=null"),
         ({"kind": NOVEL, "encoder": {"bidirectional": True}}, "encoder.bidirectional=false"),
         ({"kind": NOVEL, "encoder": {"hidden_size": 7}, "model": {"tie_weights": True}}, "model.embedding_size=7"),
+        ({"kind": NOVEL, "model": {"cutoffs": 9}}, "must be a list of whole numbers; write model.cutoffs=[9]"),
+        ({"kind": NOVEL, "model": {"cutoffs": [9, 20.5]}}, "model.cutoffs=[9, 20.5]: must be a list of whole numbers"),
+        ({"kind": NOVEL, "model": {"cutoffs": [True]}}, "model.cutoffs=[True]: must be a list of whole numbers"),
+        ({"kind": NOVEL, "model": {"cutoffs": ["9"]}}, "model.cutoffs=[9]: must be a list of whole numbers"),
+        ({"kind": NOVEL, "model": {"cutoffs": None}}, "; write model.cutoffs=[]"),
+        ({"kind": NOVEL, "model": {"cutoffs": [0, 9]}}, "model.cutoffs=0: must be at least 1"),
+        ({"kind": NOVEL, "model": {"cutoffs": [20, 9]}}, "model.cutoffs=[20, 9]: must increase"),
+        ({"kind": NOVEL, "model": {"cutoffs": [9, 9]}}, "model.cutoffs=[9, 9]: must increase"),
+        ({"kind": NOVEL, "model": {"cutoffs": [10**5000, 9]}}, "model.cutoffs="),
+        (
+            {
+                "kind": NOVEL,
+                "encoder": {"hidden_size": 7},
+                "model": {"embedding_size": 7, "tie_weights": True, "cutoffs": [9]},
+            },
+            "model.tie_weights=true needs the full softmax; write model.cutoffs=[]",
+        ),
+        ({"kind": NOVEL, "model": {"cutoffs": [9]}, "data": {"tokenizer": "bytes"}}, "write model.cutoffs=[]"),
+        (
+            {"kind": NOVEL, "model": {"cutoffs": [9, 20]}, "encoder": {"hidden_size": 15}},
+            "write encoder.hidden_size=16 or more, or fewer cutoffs",
+        ),
         ({"optimizer": {"name": "sgd", "embedding": "rows"}}, "optimizer.name=adamw"),
         (
             {"kind": NOVEL, "optimizer": {"embedding": "rows"}, "model": {"embedding_size": None}},
@@ -191,6 +213,8 @@ def test_values_that_are_fine_are_taken_as_they_are() -> None:
     config = from_dict({"optimizer": {"learning_rate": 1}, "model": {"pooling": ("last", "mean")}})
     assert config.optimizer.learning_rate == 1.0
     assert config.model.pooling == ["last", "mean"]
+    novel = composed("task=language_modeling", "model.cutoffs=[9,20]")
+    assert novel.model.cutoffs == from_dict({"kind": NOVEL, "model": {"cutoffs": (9, 20)}}).model.cutoffs == [9, 20]
 
 
 def test_a_setting_of_the_other_task_is_named_as_such() -> None:

@@ -101,6 +101,15 @@ def test_reviews_with_other_settings(
         ({"data__workers": 2, "tbptt__random_window": True}, 26),
         ({"tbptt__stride": 5}, 26),
         ({"data__tokenizer": "bpe", "data__max_size": 260, "tbptt__window": 5}, 8),
+        (  # batches so small that some lack a cluster
+            {
+                "data__tokenizer": "whitespace",
+                "tbptt__window": 2,
+                "model__cutoffs": [3, 5],
+                "encoder__hidden_size": 16,
+            },
+            26,
+        ),
         ({"optimizer__ema_decay": 0.9, "optimizer__name": "sgd"}, 8),
         ({"optimizer__ema_decay": 0.9, "optimizer__embedding": "rows"}, 26),
     ],

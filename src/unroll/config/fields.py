@@ -25,6 +25,7 @@ _NAMES: dict[Any, str] = {
     str: "text",
     types.NoneType: "null",
     list[str]: "a list of names",
+    list[int]: "a list of whole numbers",
 }
 _WORDS = dict.fromkeys(("1", "on", "true", "yes"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 
@@ -85,17 +86,19 @@ def unknown_key(key: str, known: list[str]) -> ConfigError:
 
 
 def _convert(hint: Any, value: Any, place: str, default: Any) -> Any:
-    """Return `value` as the type `hint`: a scalar type, a union of such, or a list of strings."""
+    """Return `value` as the type `hint`: a scalar type, a list of strings or of integers, or a union of such."""
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if list[str] in allowed and isinstance(value, list | tuple) and all(isinstance(entry, str) for entry in value):
-        return list(value)
+    lists = [kind for kind in allowed if typing.get_origin(kind) is list]
+    for kind in lists:
+        if isinstance(value, list | tuple) and all(type(entry) in typing.get_args(kind) for entry in value):
+            return list(value)
     if value == "":
         raise ConfigError(f"{place} is empty; give it a value{', or null' if types.NoneType in allowed else ''}")
     if isinstance(value, str) and "\0" in value:
         raise ConfigError(f"{place} holds a NUL character, which no file's name may have; leave it out")
     if hint == dict[str, Any] and isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return dict(value)
-    scalars = [kind for kind in allowed if kind != list[str]]
+    scalars = [kind for kind in allowed if kind not in lists]
     if type(value) in scalars:  # not isinstance: True is no integer here
         return value
     if float in scalars and type(value) is int and abs(value) < 2**1023:
@@ -113,7 +116,7 @@ def _meant(allowed: tuple[Any, ...], value: Any, default: Any) -> Any:
     """Return what was probably meant by a value of a wrong type; None where nobody can tell."""
     if value is None:
         return default
-    if list[str] in allowed and isinstance(value, str):
+    if (list[str] in allowed and isinstance(value, str)) or (list[int] in allowed and type(value) is int):
         return [value]
     if bool in allowed:
         return _WORDS.get(brief(value).lower())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from unroll.config.fields import BELOW_1, setting
+from unroll.config.fields import BELOW_1, brief, setting
 from unroll.config.settings import (
     TOKENIZERS,
     Config,
@@ -48,11 +48,22 @@ class LanguageModelConfig:
 
     embedding_size: int | None = setting(128, 1, 65536)  # null: tokens are read as unit vectors (one-hot)
     tie_weights: bool = False  # the embedding is the output layer's weight, too
+    cutoffs: list[int] = setting([], 1)  # ids at which clusters of rarer tokens begin; none: the full softmax
     embedding_dropout: float = setting(0.0, 0, BELOW_1)  # share of the vocabulary that a window reads as zeros
     input_dropout: float = setting(0.2, 0, BELOW_1)  # on the embeddings, one mask a lane and window
     output_dropout: float = setting(0.4, 0, BELOW_1)  # on the encoder's outputs, likewise
     activation_penalty: float = setting(0.0, 0, 1e3)  # AR: of the loss on the mean square of those outputs
     temporal_penalty: float = setting(0.0, 0, 1e3)  # TAR: on that of the outputs' change from step to step
+
+    def __post_init__(self) -> None:
+        if self.cutoffs != sorted(set(self.cutoffs)):
+            raise ConfigError(
+                f"model.cutoffs={brief(self.cutoffs)}: must increase; write the smallest first, each once"
+            )
+        if self.cutoffs and self.tie_weights:
+            raise ConfigError(
+                "model.tie_weights=true needs the full softmax; write model.cutoffs=[] or model.tie_weights=false"
+            )
 
 
 @dataclass
@@ -100,6 +111,16 @@ class LanguageModelingConfig(Config):
             raise ConfigError(
                 f"model.tie_weights needs embeddings as wide as the hidden state; write "
                 f"model.embedding_size={hidden_size}"
+            )
+        if self.model.cutoffs and self.data.tokenizer == "bytes":
+            raise ConfigError(
+                "model.cutoffs needs tokens in order of frequency, and data.tokenizer=bytes has them in order of their "
+                "numbers; write model.cutoffs=[]"
+            )
+        if (narrowest := 4 ** len(self.model.cutoffs)) > hidden_size:
+            raise ConfigError(
+                f"model.cutoffs makes {len(self.model.cutoffs)} clusters, each of a quarter of the features of the one "
+                f"before; write encoder.hidden_size={narrowest} or more, or fewer cutoffs"
             )
         if self.optimizer.embedding == "rows" and (self.model.tie_weights or self.model.embedding_size is None):
             raise ConfigError(

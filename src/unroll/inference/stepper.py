@@ -2,7 +2,7 @@
 
 Each symbol of a text depends on the one before, so a kernel over whole sequences does not help. A step is so small that
 calling torch takes many times as long as its arithmetic. So NumPy computes the steps of the cells in `_CELLS`: one
-product per layer and a few operations in place. Any other encoder steps by the model's `forward`.
+product per layer and a few operations in place. Any other encoder or output layer steps by the model's `forward`.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ def make_stepper(model: LanguageModel) -> Stepper:
     """Return the fastest stepper of a model. Do not change the model's weights while it is in use."""
     encoder = model.encoder
     # The exact type: a subclass may compute something else.
-    if type(encoder) is RecurrentEncoder and encoder.cell in _CELLS:
+    if type(encoder) is RecurrentEncoder and encoder.cell in _CELLS and model.adaptive is None:
         return NumpyStepper(model)
     return TorchStepper(model)
 
 
 class TorchStepper:
-    """Steps of any encoder, by the `forward` of the model itself. A copy would fail where hooks can't be copied."""
+    """Steps of any model, by the `forward` of the model itself. A copy would fail where hooks can't be copied."""
 
     def __init__(self, model: LanguageModel) -> None:
-        self._model = model
+        self._model, self._device = model, next(model.parameters()).device
 
     def read(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, Array]:
         # With `carry=0`, for an empty prompt, the state is the one before any symbol.
@@ -65,7 +65,7 @@ class TorchStepper:
         in_training = [module for module in self._model.modules() if module.training]
         self._model.eval()
         try:
-            logits, state = self._model(torch.as_tensor(ids, device=self._model.bias.device), *args, **kwargs)
+            logits, state = self._model(torch.as_tensor(ids, device=self._device), *args, **kwargs)
         finally:
             for module in in_training:
                 module.training = True
@@ -85,7 +85,7 @@ class NumpyStepper:
     @torch.no_grad()
     def __init__(self, model: LanguageModel) -> None:
         encoder = model.encoder
-        assert isinstance(encoder, RecurrentEncoder)
+        assert isinstance(encoder, RecurrentEncoder) and model.bias is not None
         self._cell, inputs = _CELLS[encoder.cell], _gates(encoder, "ih", 0).T
         weights, biases = inputs[:-1], inputs[-1]
         if model.embedding is not None:

@@ -44,31 +44,40 @@ class LanguageModeling(TaskModule):
         if config.model.activation_penalty or config.model.temporal_penalty:
             model.output_dropout.register_forward_hook(self._penalise)
 
-    def forward(self, batch: Window, split: str) -> Tensor:
-        """Return the logits (lanes, stride, vocabulary) of a window, and keep the state of `split` for the next."""
+    def forward(self, batch: Window, split: str, targets: Tensor | None = None) -> Tensor:
+        """Return the logits (lanes, stride, vocabulary) of a window, or the losses of targets (lanes, stride), and keep
+        the state of `split` for the next."""
         state = self.states[split]
         if state is not None:
             ended = batch.starts
             if split == "train" and (p := self.config.tbptt.state_dropout):
                 ended = ended | (torch.rand(ended.shape, device=ended.device) < p)
             state = detach(state, ended)
-        logits: Tensor
-        logits, self.states[split] = self.model(batch.ids, state, carry=batch.carry, last=batch.targets.size(1))
-        return logits
+        found: Tensor
+        last = batch.targets.size(1)
+        found, self.states[split] = self.model(batch.ids, state, carry=batch.carry, last=last, targets=targets)
+        return found
 
     def training_step(self, batch: Window, batch_idx: int) -> dict[str, Tensor]:
-        logits = widened(self(batch, "train")).flatten(0, 1)
-        targets = batch.targets.flatten()
-        loss = F.cross_entropy(logits, targets)
+        loss, accuracy = self._loss(batch)
         self._strides.append(batch.targets.size(1))
-        correct = (logits.detach().argmax(-1) == targets).float().mean()
         bpc = self.token_size.bits(loss.detach()) / self.token_size.characters
-        figures = {"loss": loss, "bpc": bpc, "accuracy": correct}
+        figures = {"loss": loss, "bpc": bpc} | accuracy
         if self._penalty is not None:
             penalty, self._penalty = self._penalty, None
             # Its gradient and not its value: the figure stays the cross entropy.
             figures |= {"loss": loss + (penalty - penalty.detach()), "penalty": penalty.detach()}
         return figures
+
+    def _loss(self, batch: Window) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the mean cross entropy of a window, and the accuracy. With cutoffs there is none: it would take the
+        logits of all clusters."""
+        if self.config.model.cutoffs:
+            return self(batch, "train", batch.targets).mean(), {}
+        logits = widened(self(batch, "train")).flatten(0, 1)
+        targets = batch.targets.flatten()
+        correct = (logits.detach().argmax(-1) == targets).float().mean()
+        return F.cross_entropy(logits, targets), {"accuracy": correct}
 
     def _penalise(self, dropout: nn.Module, inputs: tuple[Tensor], dropped: Tensor) -> None:
         if self.training:

@@ -23,7 +23,8 @@ def initialise(module: TaskModule, path: Path) -> list[str]:
     """Copy the weights of a checkpoint into an untrained model where names and shapes fit.
 
     A weight with a row for each token (`vocabulary_weights` of the model) is copied row by row: each token that is in
-    both vocabularies takes its row along.
+    both vocabularies takes its row along. Weights of clusters of tokens (`cluster_weights`) are copied where vocabulary
+    and clusters are the same.
 
     Returns:
         What was copied and what was not, a line each.
@@ -36,13 +37,19 @@ def initialise(module: TaskModule, path: Path) -> list[str]:
     by_rows = getattr(module.model, "vocabulary_weights", ())
     tokens = _tokens(content) if _byte_level(content) == _byte_level(module.about_data) else []
     rows = _rows_of_tokens(module.about_data.get("vocabulary", []), tokens)
-    whole, by_token, left = [], [], []
+    clusters = getattr(module.model, "cluster_weights", ())
+    same_clusters = tokens == module.about_data.get("vocabulary") and (
+        _shapes(theirs, clusters) == _shapes(module.model.state_dict(), clusters)
+    )
+    whole, by_token, left, of_others = [], [], [], []
     for name, weight in module.model.state_dict().items():
         found = theirs.get(name)
         if not isinstance(found, Tensor) or not found.is_floating_point():
             left.append(name)
         elif not bool(found.isfinite().all()):
             raise CheckpointError(f"{path}: the weight {name} is not finite: the training diverged; use another one")
+        elif name.startswith(clusters) and not same_clusters:
+            of_others.append(name)
         elif name in by_rows and found.shape == (len(tokens), *weight.shape[1:]) and len(rows[0]):
             weight[rows[0]] = found[rows[1]].to(weight)
             by_token.append(name)
@@ -59,6 +66,8 @@ def initialise(module: TaskModule, path: Path) -> list[str]:
         notes.append(f"  by token, {len(rows[0]):,} of {ours:,} that are in both vocabularies: {_names(by_token)}")
     if left:
         notes.append(f"  untrained, for want of a weight of this name and shape: {_names(left)}")
+    if of_others:
+        notes.append(f"  untrained, since the other run has other clusters of tokens: {_names(of_others)}")
     return notes
 
 
@@ -80,6 +89,11 @@ def _rows_of_tokens(ours: list[str], theirs: list[str]) -> tuple[list[int], list
     places = {token: row for row, token in enumerate(theirs)}
     both = [(row, places[token]) for row, token in enumerate(ours) if token in places]
     return [row for row, _ in both], [row for _, row in both]
+
+
+def _shapes(weights: Mapping[str, Any], prefixes: tuple[str, ...]) -> dict[str, Any]:
+    """Return the shapes of the weights whose names begin with one of the prefixes."""
+    return {name: getattr(weight, "shape", None) for name, weight in weights.items() if name.startswith(prefixes)}
 
 
 def _names(names: list[str]) -> str:

@@ -115,5 +115,5 @@ class ProgressBars(Callback):
         latest = self.throughput.latest
         if not latest:
             return ""
-        figures = "  ".join(f"{name} {latest[f'train/{name}']:.3f}" for name in shown)
+        figures = "  ".join(f"{name} {latest[f'train/{name}']:.3f}" for name in shown if f"train/{name}" in latest)
         return f"{figures}  {latest['train/tokens_per_second'] / 1000:.0f} k {self.spec.unit}/s"
