@@ -35,7 +35,7 @@ def publish(folder: Path, root: Path = ROOT) -> None:
     for path in tables:
         durable.write_text(root / "docs" / "figures" / path.name, path.read_text(encoding="utf-8"))
         if (drawn := path.with_suffix(".png")).exists():
-            with durable.replacing(root / "docs" / "pictures" / f"speed_{path.stem}.png") as picture:
+            with durable.replacing(root / "docs" / "pictures" / f"table_{path.stem}.png") as picture:
                 picture.write(drawn.read_bytes())
     for page in PAGES:
         text = (root / page).read_text(encoding="utf-8")

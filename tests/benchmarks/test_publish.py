@@ -58,7 +58,7 @@ def test_publishing_puts_a_table_between_its_marks_and_nowhere_else(tmp_path: Pa
         for text in pages(tmp_path).values():
             assert text == PAGE.format(f"\n{MARKDOWN}\n")
     assert (tmp_path / "docs/figures/tiny.json").read_bytes() == (tmp_path / "measured/tiny.json").read_bytes()
-    assert (tmp_path / "docs/pictures/speed_tiny.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "docs/pictures/table_tiny.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_cannot_be_published_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from itertools import product
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from unroll.encoders import RecurrentEncoder
-from unroll.models.pretraining import DocumentLanguageModel
+from unroll.models.pretraining import DocumentLanguageModel, draw, sampling_chances
 
 WORDS = 9
 DOCUMENTS = [[4, 2, 7, 1, 5], [3], [8, 2], [6, 6, 6, 2]]
@@ -53,27 +53,46 @@ def test_each_direction_predicts_the_word_that_it_reads_next(bidirectional: bool
     assert len(expected) == (1 + bidirectional) * sum(len(document) - 1 for document in DOCUMENTS)
 
 
-def test_the_mean_denominator_over_all_samples_is_that_of_the_softmax() -> None:
+def test_frequent_words_are_in_every_sample_and_others_by_their_frequency() -> None:
+    counts = [0, 10_000, 5_000, 40, 30, 20, 10, 5, 1]
+    chances = sampling_chances(torch.tensor(counts), 4).tolist()
+    assert chances[1:3] == [1, 1]
+    powers = [max(count, 1) ** 0.75 for count in counts]
+    rest = powers[0] + sum(powers[3:])
+    others = [2 * power / rest for power in (powers[0], *powers[3:])]
+    assert max(others) < 1
+    assert [chances[0], *chances[3:]] == pytest.approx(others, rel=1e-12)
+    assert sampling_chances(torch.tensor(counts), 20).tolist() == [1] * WORDS
+    assert draw(sampling_chances(torch.tensor(counts), 20)).tolist() == list(range(WORDS))
+
+
+def test_the_mean_denominator_over_all_samples_is_that_of_the_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two of the places where a sum of chances meets a point, all starts draw the same words."""
     model = model_of(True)
     vectors, targets = model(*batch())
-    chances = torch.rand(WORDS, dtype=torch.float64) + 0.1
-    chances /= chances.sum()
+    chances = sampling_chances(torch.tensor([0, 50, 9, 4, 7, 2, 1, 30, 3]), 3)
     logits = vectors @ model.embedding.weight.T + model.bias
     target = logits.gather(1, targets[:, None])[:, 0]
-    mean = torch.zeros_like(target)
-    for drawn in product(range(WORDS), repeat=2):
-        sampled = torch.tensor(drawn)
-        losses = model.sampled_losses(vectors, targets, sampled, 2 * chances)
-        mean += chances[sampled].prod() * (losses + target).exp()  # the loss is log denominator - target
+    mean, drawn = torch.zeros_like(target), torch.zeros(WORDS, dtype=torch.float64)
+    places = [0.0, *sorted(float(end % 1) for end in chances.cumsum(0)[:-1]), 1.0]
+    for one, other in pairwise(places):
+        middle = torch.tensor((one + other) / 2, dtype=torch.float64)
+        monkeypatch.setattr(torch, "rand", lambda *_, start=middle, **__: start)
+        sampled = draw(chances)
+        assert len(set(sampled.tolist())) == 3
+        losses = model.sampled_losses(vectors, targets, sampled, chances)
+        mean += (other - one) * (losses + target).exp()  # the loss is log denominator - target
+        drawn[sampled] += other - one
+    assert drawn.tolist() == pytest.approx(chances.tolist(), rel=1e-9)
     assert mean.tolist() == pytest.approx(logits.exp().sum(1).tolist(), rel=1e-10)
 
 
 def test_the_gradient_of_sampled_losses_is_that_of_finite_differences() -> None:
     model = model_of(True)
-    sampled, expected = torch.tensor([3, 3, 2, 8]), torch.full((WORDS,), 0.4, dtype=torch.float64)
+    sampled, chances = torch.tensor([3, 2, 8]), torch.full((WORDS,), 0.4, dtype=torch.float64)
 
     def loss() -> Tensor:
-        return model.sampled_losses(*model(*batch()), sampled, expected).mean()
+        return model.sampled_losses(*model(*batch()), sampled, chances).mean()
 
     loss().backward()  # type: ignore[no-untyped-call]
     for name, weight in model.named_parameters():

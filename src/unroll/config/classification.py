@@ -76,10 +76,10 @@ class PretrainingStageConfig:
     `unroll.models.pretraining`."""
 
     epochs: int = setting(0, 0)  # passes over the training texts and the unlabelled ones; 0: no pretraining
-    learning_rate: float = setting(2e-3, 1e-12, 1e3)  # the highest of a one-cycle schedule
+    learning_rate: float = setting(5e-3, 1e-12, 1e3)  # the highest of a one-cycle schedule
     dropout: float = setting(0.1, 0, BELOW_1)  # on the embeddings and on the outputs, one mask a document
-    sampled_words: int | None = setting(1024, 1)  # that a training step's softmax is over; null: the whole vocabulary
-    max_tokens: int = setting(4096, 1)  # tokens in a batch, padding counted
+    sampled_words: int | None = setting(512, 1)  # that a training step's softmax is over; null: the whole vocabulary
+    max_tokens: int = setting(1024, 1)  # tokens in a batch, padding counted
 
 
 @dataclass

@@ -16,7 +16,7 @@ class DocumentLanguageModelConfig:
 
     embedding_size: int = setting(64, 1, 65536)  # features of a word's vector
     dropout: float = setting(0.1, 0, BELOW_1)  # on the embeddings and on the outputs, one mask a document
-    sampled_words: int | None = setting(1024, 1)  # that a training step's softmax is over; null: the whole vocabulary
+    sampled_words: int | None = setting(512, 1)  # that a training step's softmax is over; null: the whole vocabulary
 
 
 @dataclass
@@ -26,10 +26,12 @@ class PretrainingConfig(Config):
     kind: str = "pretraining"  # the kind of task; presets set it
     task: str = "pretraining"  # the preset, which names the run's folder
     encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(bidirectional=True))
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=2e-3))
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(learning_rate=5e-3, warmup_fraction=0.05)
+    )
     trainer: TrainerConfig = field(default_factory=lambda: TrainerConfig(max_epochs=1))
     data: ClassificationDataConfig = field(
-        default_factory=lambda: ClassificationDataConfig(unlabelled="auto", batch_size=None, max_tokens=4096)
+        default_factory=lambda: ClassificationDataConfig(unlabelled="auto", batch_size=None, max_tokens=1024)
     )
     model: DocumentLanguageModelConfig = field(default_factory=DocumentLanguageModelConfig)
 
@@ -63,7 +65,7 @@ def pretraining_of(config: ClassificationConfig) -> PretrainingConfig | None:
         run_dir=config.run_dir,
         threads=config.threads,
         encoder=config.encoder,
-        optimizer=OptimizerConfig(learning_rate=stage.learning_rate),
+        optimizer=replace(PretrainingConfig().optimizer, learning_rate=stage.learning_rate),
         checkpoint=config.checkpoint,
         diagnostics=config.diagnostics,
         data=replace(config.data, batch_size=None, max_tokens=stage.max_tokens),

@@ -76,24 +76,55 @@ class DocumentLanguageModel(nn.Module):
         ]
         return torch.cat(losses)
 
-    def sampled_losses(self, vectors: Tensor, targets: Tensor, sampled: Tensor, expected: Tensor) -> Tensor:
+    def sampled_losses(self, vectors: Tensor, targets: Tensor, sampled: Tensor, chances: Tensor) -> Tensor:
         """Return an estimate of `losses` from some words instead of the vocabulary, by importance sampling (Bengio &
         Senécal 2008, doi:10.1109/TNN.2007.912312).
 
         The softmax's denominator is the target's exponential, and that of each sampled word that is not the target,
-        divided by how often the word is expected in a sample. Its mean over samples is the whole denominator.
+        divided by the chance that the word is in a sample. Its mean over samples is the whole denominator.
 
         Args:
             vectors: (predictions, embedding).
             targets: (predictions,).
-            sampled: (samples,), ids drawn with replacement.
-            expected: (vocabulary,), how often each word is expected among them, above 0.
+            sampled: (samples,), ids that `draw` returned.
+            chances: (vocabulary,), of each word to be in a sample, above 0.
         """
-        shift = (self.bias - expected.log())[sampled]
+        shift = (self.bias - chances.log())[sampled]
         others = F.linear(vectors, self.embedding.weight[sampled]) + shift  # at least float32, as the bias is
         others = others.masked_fill(sampled == targets[:, None], -torch.inf)
         target = (vectors * self.embedding.weight[targets]).sum(-1) + self.bias[targets]
         return torch.logaddexp(target, others.logsumexp(1)) - target
+
+
+def sampling_chances(counts: Tensor, number: int) -> Tensor:
+    """Return each word's chance to be among `number` sampled words, (vocabulary,), in float64.
+
+    It is proportional to the word's frequency to the power of 0.75, as in Mikolov et al. 2013 (arXiv:1310.4546), but at
+    most 1: frequent words, which have most of a softmax's mass, are in every sample. The sum is `number`, or the
+    vocabulary's size if that is smaller.
+
+    Args:
+        counts: (vocabulary,), how often each word occurs; 0 counts as 1.
+        number: words in a sample.
+    """
+    weights, order = (counts.double().clamp(min=1) ** 0.75).sort(descending=True, stable=True)
+    rest = weights.flip(0).cumsum(0).flip(0)  # the sum of this weight and all smaller ones
+    left = number - torch.arange(len(weights), dtype=torch.float64)  # words to draw, if all before are certain
+    shares = left * weights / rest
+    certain = int((shares > 1).sum())  # the shares fall: those above 1 come first
+    if certain < len(weights):
+        shares[certain:] = left[certain] * weights[certain:] / rest[certain]
+    shares[:certain] = 1
+    return torch.empty_like(shares).scatter(0, order, shares)
+
+
+def draw(chances: Tensor) -> Tensor:
+    """Return the ids of a sample with these chances, by systematic sampling (Madow 1949): points at a distance of 1,
+    from a random start, among the summed chances. A vocabulary in order of frequency has rare and frequent words in
+    each sample."""
+    sums = chances.cumsum(0)
+    points = torch.arange(round(float(sums[-1])), device=sums.device) + torch.rand((), dtype=sums.dtype)
+    return torch.searchsorted(sums, points).clamp(max=len(sums) - 1)  # the last sum may be rounded down
 
 
 def build_document_language_model(config: PretrainingConfig, vocabulary_size: int) -> DocumentLanguageModel:

@@ -10,11 +10,9 @@ from torchmetrics import Metric
 
 from unroll.batching.documents import Batch
 from unroll.config import PretrainingConfig
-from unroll.models.pretraining import build_document_language_model
+from unroll.models.pretraining import build_document_language_model, draw, sampling_chances
 from unroll.tasks.module import TaskModule
 from unroll.tasks.pretraining_data import PretrainingData
-
-SAMPLING_POWER = 0.75  # of a word's frequency: rare words are drawn more often than they occur (Mikolov et al. 2013)
 
 
 class Pretraining(TaskModule):
@@ -29,18 +27,16 @@ class Pretraining(TaskModule):
         """Build an untrained model for `data`; see `TaskModule`."""
         model = build_document_language_model(config, len(data.vocabulary))
         super().__init__(config, model, data, total_steps, lambda: [WordMetrics()])
-        counts = torch.from_numpy(data.word_counts).double().clamp(min=1)  # <pad> never occurs, and log 0 is infinite
-        chances = counts**SAMPLING_POWER
-        self.chances: Tensor  # (vocabulary,), of each word to be drawn
-        self.register_buffer("chances", (chances / chances.sum()).float(), persistent=False)
+        if (number := config.model.sampled_words) is not None:
+            self.chances: Tensor
+            chances = sampling_chances(torch.from_numpy(data.word_counts), number)
+            self.register_buffer("chances", chances, persistent=False)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         vectors, targets = self.model(batch.ids, batch.lengths)
-        number = self.config.model.sampled_words
-        if number is None:
+        if self.config.model.sampled_words is None:
             return {"loss": self.model.losses(vectors, targets).mean()}
-        sampled = torch.multinomial(self.chances, number, replacement=True)
-        return {"loss": self.model.sampled_losses(vectors, targets, sampled, number * self.chances).mean()}
+        return {"loss": self.model.sampled_losses(vectors, targets, draw(self.chances), self.chances.float()).mean()}
 
     def evaluate(self, batch: Batch, split: str) -> None:
         losses = self.model.losses(*self.model(batch.ids, batch.lengths))
