@@ -22,6 +22,12 @@ from unroll.tasks.spec import TASKS
 
 TEXTBOOK = {"imdb": "experiment=textbook_imdb", "mysterious_island": "experiment=textbook_charlm"}
 
+# Settings that a peer follows as well: those of the reviews, and those of both tasks.
+OF_REVIEWS, OF_BOTH = (
+    ("data.path=", "data.folder=", "data.source=", "data.split=", "data.limit="),
+    ("seed=", "threads="),
+)
+
 # A table imports torch, after `prepared` has set up the process for it.
 if TYPE_CHECKING:
     from benchmarks.table import Table
@@ -110,6 +116,20 @@ def baselines(request: Request) -> Table:
     return baselines(reviews, novel, request.steps)
 
 
+def peers(request: Request) -> Table:
+    """the textbook's models in Keras 3 on JAX, in turns with ours (steps: batches of an epoch); long"""
+    if request.device != "cpu":
+        raise ConfigError(f"--device {request.device}: this table compares on the CPU alone; leave --device out")
+    for setting in request.settings:
+        if not setting.startswith(OF_REVIEWS + OF_BOTH):
+            raise ConfigError(f"{setting}: Keras does not follow it; this table takes {' '.join(OF_REVIEWS + OF_BOTH)}")
+    both = [setting for setting in request.settings if setting.startswith(OF_BOTH)]
+    configs = [read(request.reviews()), read(request.novel("experiment=textbook_charlm", *both))]
+    from benchmarks.peers import peers
+
+    return peers(configs, request.environment, request.steps, request.rounds)
+
+
 TABLES: dict[str, Callable[[Request], Table]] = {
     "imdb": imdb,
     "charlm": charlm,
@@ -121,6 +141,7 @@ TABLES: dict[str, Callable[[Request], Table]] = {
     "busy": busy,
     "time-to-quality": time_to_quality,
     "baselines": baselines,
+    "peers": peers,
 }
 
 
@@ -145,12 +166,26 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--novel", type=Path, metavar="FILE", help="the novel, for a table that also reads reviews")
     parser.add_argument(
+        "--environment",
+        type=Path,
+        metavar="FOLDER",
+        default=Path("runs/peers"),
+        help="environment with Keras and JAX, for peers (default: %(default)s)",
+    )
+    parser.add_argument(
         "--out", type=Path, default=Path("runs/benchmarks"), help="folder for the table's files (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print each row as a JSON object")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings of train.py, such as data.path=…")
     arguments = parser.parse_intermixed_args()
-    request = Request(arguments.steps, arguments.rounds, arguments.device, arguments.settings, arguments.novel)
+    request = Request(
+        arguments.steps,
+        arguments.rounds,
+        arguments.device,
+        arguments.settings,
+        arguments.novel,
+        arguments.environment,
+    )
     if request.device == "cuda":
         check_cuda()
     table = TABLES[arguments.table](request)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import dataclasses
 import lzma
-import os
 import shutil
 import subprocess
 import tempfile
@@ -134,27 +133,24 @@ def _archives(data: LanguageModelingData, name: str) -> dict[str, Any]:
     """Return the bits per character that each part adds to the archive of what stands before it."""
     tokens = ["\N{REPLACEMENT CHARACTER}" if id_ == UNKNOWN_ID else t for id_, t in enumerate(data.vocabulary.tokens)]
     train, val, test = ("".join(tokens[id_] for id_ in part) for part in (data.train.ids, data.val.ids, data.test.ids))
-    archives = [_archive(text.encode(), name) for text in (train, train + val, train + val + test)]
-    sizes, peaks = zip(*archives, strict=True)
+    sizes = [_archive(text.encode(), name) for text in (train, train + val, train + val + test)]
     bits = {"val": 8 * (sizes[1] - sizes[0]) / len(val), "test": 8 * (sizes[2] - sizes[1]) / len(test)}
-    return bits | ({} if name in LIBRARIES else {"mib": max(peaks)})
+    return bits | ({} if name in LIBRARIES else {"mib": None})  # a program's memory is not measured
 
 
-def _archive(text: bytes, name: str) -> tuple[int, float]:
-    """Return the archive's bytes, and the peak memory of the program that made it, in MiB; 0 for a library.
+def _archive(text: bytes, name: str) -> int:
+    """Return the archive's size in bytes.
 
     Raises:
         UserError: the program failed.
     """
     if name in LIBRARIES:
-        return len(LIBRARIES[name](text)), 0.0
+        return len(LIBRARIES[name](text))
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "text").write_bytes(text)
         command = PROGRAMS[name]
-        with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise UserError(f"{command[0]} ended with exit code {process.returncode}; take it off PATH to leave it out")
+        code = subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode
+        if code:
+            raise UserError(f"{command[0]} ended with exit code {code}; take it off PATH to leave it out")
         (archive,) = Path(folder).glob("archive.*")
-        return archive.stat().st_size, usage.ru_maxrss / 1024
+        return archive.stat().st_size

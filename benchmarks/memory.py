@@ -1,4 +1,4 @@
-"""The peak memory of a piece of work, beyond the memory in use before it."""
+"""The peak memory of a piece of work, beyond the memory in use before it; and of another process."""
 
 from __future__ import annotations
 
@@ -32,8 +32,17 @@ def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
     return max(0, _resident("VmHWM") - before)
 
 
-def _resident(name: str) -> int:
-    found = re.search(rf"^{name}:\s+(\d+) kB", _STATUS.read_text(), flags=re.MULTILINE)
+def peak_memory_of(process: int) -> int | None:
+    """Return the peak memory in bytes of another process since it began to run its program; None if the system does not
+    tell. (`ru_maxrss` would count the process that started it as well.)"""
+    try:
+        return _resident("VmHWM", Path(f"/proc/{process}/status"))
+    except OSError:
+        return None
+
+
+def _resident(name: str, status: Path = _STATUS) -> int:
+    found = re.search(rf"^{name}:\s+(\d+) kB", status.read_text(), flags=re.MULTILINE)
     if found is None:
-        raise OSError(f"{_STATUS} has no {name}")
+        raise OSError(f"{status} has no {name}")
     return 1024 * int(found[1])

@@ -30,6 +30,7 @@ class Request:
     device: str
     settings: Settings
     novel_file: Path | None
+    environment: Path = Path("runs/peers")  # of the libraries to compare with
     stands_in: bool = False  # whether film reviews replace the novel
 
     def reviews(self, recipe: str = "experiment=textbook_imdb") -> Settings:

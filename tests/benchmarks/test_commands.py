@@ -186,7 +186,7 @@ def test_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
     zpaq = found[BITS, "zpaq -m5"]
     for split, part in (("val", TEXT[-1560:-780]), ("test", TEXT[-780:])):
         assert zpaq[split] == pytest.approx(8 * len(part.encode()) / len(part))
-    assert zpaq["mib"] > 0
+    assert zpaq["mib"] is None
     # The text repeats a line, so that everything is known to whoever counts.
     assert found[BITS, "n-grams, Kneser-Ney"]["test"] < 0.1 < found[BITS, "unroll's default"]["test"]
     assert found["accuracy", "n-grams, naive Bayes weights"]["test"] > 0.9
