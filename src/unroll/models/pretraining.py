@@ -70,11 +70,13 @@ class DocumentLanguageModel(nn.Module):
 
     def losses(self, vectors: Tensor, targets: Tensor) -> Tensor:
         """Return the cross entropy (predictions,) over the whole vocabulary, in nats, from what `forward` returned."""
-        losses = [
-            F.cross_entropy(F.linear(part, self.embedding.weight, self.bias), wanted, reduction="none")
-            for part, wanted in zip(torch.split(vectors, SLICE), torch.split(targets, SLICE), strict=True)
-        ]
-        return torch.cat(losses)
+        # Into one tensor: small results between the large logits would keep the memory of these from being used again.
+        losses = self.bias.new_empty(len(targets))
+        for start in range(0, len(targets), SLICE):
+            part = slice(start, start + SLICE)
+            logits = F.linear(vectors[part], self.embedding.weight, self.bias)
+            losses[part] = F.cross_entropy(logits, targets[part], reduction="none")
+        return losses
 
     def sampled_losses(self, vectors: Tensor, targets: Tensor, sampled: Tensor, chances: Tensor) -> Tensor:
         """Return an estimate of `losses` from some words instead of the vocabulary, by importance sampling (Bengio &
