@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ from benchmarks.table import Bars, Column, Table
 from unroll import cli
 from unroll.errors import UserError
 
-FIGURES = {  # by what runs are compared: heading, format, whether more is better
-    "val/accuracy": ("validation accuracy", "{:.1%}", True),
-    "val/bpc": ("validation, bits per character", "{:.3f}", False),
-    "val/loss": ("validation loss, nats", "{:.3f}", False),
+FIGURES: dict[str, tuple[str, str, Callable[[float], float]]] = {  # by what runs are compared; less is better
+    "val/accuracy": ("validation error", "{:.1%}", lambda accuracy: 1 - accuracy),
+    "val/bpc": ("validation, bits per character", "{:.3f}", float),
+    "val/loss": ("validation loss, nats", "{:.3f}", float),
 }
 # Of no weight for the result, or shown in columns of their own.
-OF_THE_RUN = ("run_dir", "threads", "data.folder", "trainer.max_steps", "trainer.max_epochs")
+OF_THE_RUN = ("run_dir", "threads", "data.folder", "trainer.max_steps")
 
 
 def study(folder: Path) -> Table:
@@ -41,17 +41,17 @@ def study(folder: Path) -> Table:
     names = [next((name for name in FIGURES if name in summary["metrics"]), "") for summary in found.values()]
     if len(set(names)) != 1:
         raise UserError(f"{folder}: its folders must hold finished runs of one task; train some by unroll train")
-    heading, form, more_is_better = FIGURES[names[0]]
+    heading, form, figure = FIGURES[names[0]]
     rows = [
         {
             "settings": differs,
-            "figure": summary["metrics"][names[0]],
+            "figure": figure(summary["metrics"][names[0]]),
             "tokens": summary["train"]["tokens"] / 1e6,
             "steps": summary["train"]["steps"],
         }
         for differs, summary in zip(differences([_settings(run) for run in found]), found.values(), strict=True)
     ]
-    rows.sort(key=lambda row: row["figure"], reverse=more_is_better)
+    rows.sort(key=lambda row: row["figure"])
     columns = {
         "settings": Column("settings"),
         "figure": Column(heading, form),

@@ -108,7 +108,8 @@ class Table:
         labels = [" ".join(self._cells(row)[: self.names]) for row in self.rows]
         groups = max(len(bars.values) for bars in self.bars)
         height = 1.3 + len(self.rows) * (0.12 + 0.2 * groups)
-        figure = Figure(figsize=(4.2 + 3.8 * len(self.bars), height), dpi=110, layout="constrained")
+        names = max(4.2, 1.5 + 0.08 * max(map(len, labels)))  # inches for the rows' names
+        figure = Figure(figsize=(names + 3.8 * len(self.bars), height), dpi=110, layout="constrained")
         plots = figure.subplots(1, len(self.bars), sharey=True, squeeze=False)[0]
         for axes, bars in zip(plots, self.bars, strict=True):
             thickness = 0.8 / len(bars.values)

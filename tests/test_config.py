@@ -73,6 +73,9 @@ def test_the_textbooks_model_has_the_textbooks_sizes() -> None:
         1e-3,
         "constant",
     )
+    # What the preset adds for the default recipe is not the textbook's.
+    assert (config.model.dropout, config.model.word_dropout, config.model.embedding_dropout) == (0, 0, 0)
+    assert config.optimizer.ema_decay is None
     # Embedding 20 x V, LSTM 4 x 64 x (20 + 64 + 2), hidden 64 x 65, output 2 x 65.
     parameters = sum(p.numel() for p in build_classifier(config, 1000, 2).parameters())
     assert parameters == 20 * 1000 + 4 * 64 * (20 + 64 + 2) + 64 * 65 + 2 * 65
