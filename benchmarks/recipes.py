@@ -43,10 +43,11 @@ MIXTURES = {
 
 
 def recipes(folder: Path) -> Table:
-    """Sum up runs: the figures' means and, with several runs, their standard deviations; the means of what it costs.
+    """Sum up runs: the figures' means and, with several runs, their standard deviations; the means of what it costs. (A
+    seed chooses the validation reviews, too, and with them the vocabulary.)
 
     Raises:
-        UserError: the folder holds no finished run, or runs of a recipe differ by more than their seeds.
+        UserError: the folder holds no finished run, or runs of a recipe are of several tasks or data sets.
     """
     paths = sorted(folder.glob("*/*/summary.json"))
     runs: dict[str, list[Path]] = {}
@@ -72,8 +73,8 @@ def recipes(folder: Path) -> Table:
 
 def _rows(recipe: str, runs: Sequence[Path]) -> list[Row]:
     summaries = [json.loads((run / "summary.json").read_text()) for run in runs]
-    if len({json.dumps(summary["data"]) + str(summary["model"]) for summary in summaries}) > 1:
-        raise UserError(f"{runs[0].parent}: its runs differ in data or model; keep the runs of one recipe in a folder")
+    if len({(summary["task"], summary["data"]["origin"]) for summary in summaries}) > 1:
+        raise UserError(f"{runs[0].parent}: its runs differ in task or data; keep the runs of one recipe in a folder")
     figure = next(figure for figure in FIGURES if f"test/{figure.name}" in summaries[0]["metrics"])
 
     def row(what: str, splits: dict[str, list[float]]) -> Row:
@@ -82,7 +83,7 @@ def _rows(recipe: str, runs: Sequence[Path]) -> list[Row]:
 
     pure = {split: [summary["metrics"][f"{split}/{figure.name}"] for summary in summaries] for split in ("val", "test")}
     costs = {
-        "parameters": summaries[0]["model"]["parameters"],
+        "parameters": round(statistics.mean(summary["model"]["parameters"] for summary in summaries)),
         "minutes": statistics.mean(map(_minutes, summaries)),
         "mib": statistics.mean(summary["train"]["peak_memory_mib"] for summary in summaries),
     }

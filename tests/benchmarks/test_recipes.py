@@ -14,7 +14,13 @@ from unroll.errors import UserError
 
 def write(folder: Path, metrics: dict[str, float], **others: Any) -> None:
     train = {"seconds": 90.0, "peak_memory_mib": 1000.0}
-    summary = {"status": "completed", "data": {"train": 5}, "model": {"parameters": 1234}, "train": train}
+    summary = {
+        "status": "completed",
+        "task": "own",
+        "data": {"origin": "here"},
+        "model": {"parameters": 1234},
+        "train": train,
+    }
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps(summary | {"metrics": metrics} | others))
 
@@ -38,6 +44,6 @@ def test_what_cannot_be_summed_up_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no finished run"):
         recipes(tmp_path)
     write(tmp_path / "text" / "0", {"val/bpc": 1.75, "test/bpc": 1.6})
-    write(tmp_path / "text" / "1", {"val/bpc": 1.75, "test/bpc": 1.6}, model={"parameters": 9})
-    with pytest.raises(UserError, match="differ in data or model"):
+    write(tmp_path / "text" / "1", {"val/bpc": 1.75, "test/bpc": 1.6}, task="another")
+    with pytest.raises(UserError, match="differ in task or data"):
         recipes(tmp_path)
