@@ -57,14 +57,23 @@ def test_a_finished_run_on_a_text_is_continued_to_what_a_longer_one_is(tmp_path:
     assert_same_end(tmp_path / "whole", tmp_path / "first")
 
 
+def by_steps(reviews: Path, folder: Path, steps: int) -> Path:
+    train(imdb(reviews, folder, optimizer=CONSTANT, trainer={"max_steps": steps, "max_epochs": None}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def of_46_steps(reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return by_steps(reviews, tmp_path_factory.mktemp("steps") / "whole", 46)
+
+
 @pytest.mark.parametrize("steps", [5, 23, 30])
 def test_a_run_that_ended_by_steps_is_continued_in_the_middle_of_an_epoch(
-    reviews: Path, tmp_path: Path, steps: int
+    reviews: Path, of_46_steps: Path, tmp_path: Path, steps: int
 ) -> None:
-    for name, end in (("whole", 46), ("first", steps)):
-        train(imdb(reviews, tmp_path / name, optimizer=CONSTANT, trainer={"max_steps": end, "max_epochs": None}))
-    go_on(tmp_path / "first", **{"trainer.max_steps": 46})
-    assert_same_end(tmp_path / "whole", tmp_path / "first")
+    first = by_steps(reviews, tmp_path / "first", steps)
+    go_on(first, **{"trainer.max_steps": 46})
+    assert_same_end(of_46_steps, first)
 
 
 def test_a_schedule_that_knows_its_end_says_that_it_changes(reviews: Path, tmp_path: Path) -> None:
