@@ -112,7 +112,7 @@ def _bombs(place: Place, count: int, seed: int) -> Iterator[Outcome]:
 # The files that expand, and the checkpoints of strangers, are the same each time.
 KINDS = {
     "kills": Kind(_kills, 1, 30, 500, 25),
-    "damage": Kind(_damage, 20, 200, 1700, 100, in_process=True),
+    "damage": Kind(_damage, 10, 200, 1700, 100, in_process=True),
     "fuzz": Kind(_fuzz, 30, 1500, 12_500, 500, in_process=True),
     "hostile": Kind(_hostile, 1, 1, 1, 1),
     "bombs": Kind(_bombs, 0, 100, 100, 100),
