@@ -41,12 +41,6 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first: where two processes share the tests, both then end at about the same time."""
-    longest = {"test_drill.py", "test_notebook.py", "test_wheel.py", "test_readme.py"}
-    items.sort(key=lambda item: item.path.name not in longest)
-
-
 @pytest.fixture(autouse=True)
 def _alone() -> None:
     """Each test begins with the same random state, and on one thread: threads that share a core with another process
