@@ -77,7 +77,7 @@ def _damage(place: Place, count: int, seed: int) -> Iterator[Outcome]:
 
 def _fuzz(place: Place, count: int, seed: int) -> Iterator[Outcome]:
     classifier, language_model = (unroll.load(place.checkpoints[task]) for task in TASKS)
-    yield from fuzz.texts(count, classifier, language_model, seed)  # type: ignore[arg-type]
+    yield from fuzz.texts(count, classifier, language_model, seed)  # type: ignore[arg-type]  # of one kind each
     yield from fuzz.files(count, place.folder, seed)
     yield fuzz.configs(count, seed)
 

@@ -2,6 +2,6 @@
 
 import torch
 
-import unroll.training.run  # noqa: F401
+import unroll.training.run  # noqa: F401 - imported for the processes that are forked
 
 torch.set_num_threads(1)

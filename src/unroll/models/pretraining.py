@@ -91,7 +91,7 @@ class DocumentLanguageModel(nn.Module):
             sampled: (samples,), ids that `draw` returned.
             chances: (vocabulary,), of each word to be in a sample, above 0.
         """
-        shift = (self.bias - chances.log())[sampled]
+        shift = self.bias[sampled] - chances[sampled].log()
         others = F.linear(vectors, self.embedding.weight[sampled]) + shift  # at least float32, as the bias is
         others = others.masked_fill(sampled == targets[:, None], -torch.inf)
         target = (vectors * self.embedding.weight[targets]).sum(-1) + self.bias[targets]
