@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -137,24 +138,22 @@ def test_an_interrupted_start_ends_at_once_with_one_line(tmp_path: Path) -> None
     assert outcome.lost == []
 
 
-def test_a_model_that_is_too_large_is_one_line(shell: Shell, reviews: Path) -> None:
+def test_a_model_that_is_too_large_is_one_line(shell: Shell, reviews: Path, little_memory: None) -> None:
     huge = ("encoder.hidden_size=65536", "encoder.num_layers=64", "model.embedding_size=65536")
-    done = subprocess.run(
-        [sys.executable, "-m", "unroll", "train", "task=imdb", f"data.path={reviews}", *huge],
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=_little_memory,
-    )
-    assert done.returncode == 1, done.stderr
-    assert done.stderr.startswith("error: memory ran out")
-    assert done.stderr.count("\n") == 1
+    done = shell("train", "task=imdb", f"data.path={reviews}", *huge)
+    assert done.code == 1
+    assert done.err.startswith("error: memory ran out")
+    assert done.err.count("\n") == 1
 
 
-def _little_memory() -> None:
+@pytest.fixture
+def little_memory() -> Iterator[None]:
     import resource
 
-    resource.setrlimit(resource.RLIMIT_AS, (2**34, 2**34))
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (2**34, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def test_training_from_python(shell: Shell, reviews: Path, capsys: pytest.CaptureFixture[str]) -> None:

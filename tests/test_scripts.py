@@ -198,7 +198,7 @@ def test_the_package_imports_without_torch() -> None:
 
 
 def test_a_reader_that_leaves_early_is_no_error(shell: Shell, trained: str) -> None:
-    Path("many.txt").write_text("superb\n" * 20_000)
+    Path("many.txt").write_text("superb\n" * 6000)
     command = f"{sys.executable} {ROOT}/scripts/predict.py {trained} --file many.txt | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stdout.startswith("good")

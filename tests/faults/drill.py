@@ -62,7 +62,7 @@ class Kind:
 
 
 def _kills(place: Place, count: int, seed: int) -> Iterator[Outcome]:
-    for task in TASKS:
+    for task in TASKS[:count]:  # the short form kills one
         yield kills.kill(task, place.folder, count, seed)
 
 
@@ -93,7 +93,7 @@ def _strangers(place: Place, count: int, seed: int) -> Iterator[Outcome]:
 def _full(place: Place, count: int, seed: int) -> Iterator[Outcome]:
     smallest, step = (150_000, 40_000) if place.may_mount else (20_000, 15_000)
     sizes = [smallest + step * number + 1000 * seed for number in range(count)]
-    for task in TASKS:
+    for task in TASKS[:count]:
         yield full(task, place.folder, sizes, place.may_mount)
 
 
