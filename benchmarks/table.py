@@ -130,5 +130,7 @@ class Table:
                 axes.legend(fontsize=8, loc="upper right")
             if axes.get_xscale() == "linear" and max(values, default=0) >= 1000:
                 axes.xaxis.set_major_formatter("{x:,.0f}")
+            if all(self.columns[column].format.endswith("%}") for column in bars.values):
+                axes.xaxis.set_major_formatter("{x:.0%}")
         plots[0].set_ylim(len(labels) - 0.4, -0.6)
         return figure
