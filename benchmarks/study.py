@@ -22,8 +22,8 @@ from unroll import cli
 from unroll.errors import UserError
 
 FIGURES: dict[str, tuple[str, str, Callable[[float], float]]] = {  # by what runs are compared; less is better
-    "val/accuracy": ("validation error", "{:.1%}", lambda accuracy: 1 - accuracy),
     "val/bpc": ("validation, bits per character", "{:.3f}", float),
+    "val/accuracy": ("validation error", "{:.1%}", lambda accuracy: 1 - accuracy),
     "val/loss": ("validation loss, nats", "{:.3f}", float),
 }
 # Of no weight for the result, or shown in columns of their own.

@@ -28,7 +28,7 @@ def test_the_best_run_comes_first_with_what_it_changes(tmp_path: Path) -> None:
         config = {"model": {"dropout": dropout}, "optimizer": {"rate": rate, "name": "adam"}}
         write(
             folder / str(number),
-            {"val/bpc": bits, "val/loss": 9.0},
+            {"val/accuracy": 0.5, "val/bpc": bits, "val/loss": 9.0},
             config,
             "interrupted" if bits == 1.6 else "completed",
         )
