@@ -20,6 +20,7 @@ from rich.console import Console
 from benchmarks.table import Bars, Column, Table
 from unroll import cli
 from unroll.errors import UserError
+from unroll.training.resume import flat
 
 FIGURES: dict[str, tuple[str, str, Callable[[float], float]]] = {  # by what runs are compared; less is better
     "val/bpc": ("validation, bits per character", "{:.3f}", float),
@@ -76,17 +77,7 @@ def differences(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _settings(run: Path) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-
-    def walk(values: Mapping[str, Any], place: str) -> None:
-        for key, value in values.items():
-            if isinstance(value, dict):
-                walk(value, f"{place}{key}.")
-            else:
-                flat[f"{place}{key}"] = value
-
-    walk(yaml.safe_load((run / "config.yaml").read_text()), "")
-    return flat
+    return flat(yaml.safe_load((run / "config.yaml").read_text()))
 
 
 def main() -> None:

@@ -41,10 +41,13 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+# Threads that share a core with another process wait for each other longer than small tensors take.
+torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _alone() -> None:
-    """Each test begins with the same random state, and on one thread: threads that share a core with another process
-    wait for each other longer than small tensors take."""
+    """Each test begins with the same random state, and on one thread."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
 

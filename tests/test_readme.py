@@ -85,7 +85,7 @@ def run_all(lines: list[list[str]], shell: Shell) -> int:
             continue
         command = arguments.pop(0)
         arguments = [in_this_folder(argument) for argument in arguments]
-        resumed = next((Path(a.partition("=")[2]) for a in arguments if a.startswith("resume=")), None)
+        resumed = next((Path(a.partition("=")[2]) for a in arguments if re.match("resume=(?!auto)", a)), None)
         if resumed:
             (resumed / "summary.json").unlink()  # as if it had been killed
         elif command == "train":

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from unroll import progress
 from unroll.cli import run
+from unroll.config import AUTO
 from unroll.errors import ConfigError
 from unroll.shown import shown
 
@@ -55,8 +56,8 @@ class Sweep:
             if code := run(lambda: train(checked(values), overrides)):
                 sys.exit(code)
             return
-        if any(key.partition("=")[0] == "resume" for key in overrides):
-            raise ConfigError("--multirun starts new runs; resume one run at a time")
+        if values.resume is not None and not (values.resume == AUTO and values.run_dir):
+            raise ConfigError("--multirun starts new runs; resume one at a time, or all by run_dir=DIR resume=auto")
         differ = [each for each in overrides if each.partition("=")[0].lstrip("+~") in self._swept]
         job = Job(shlex.join(differ), str(self._folder(values, differ)))
         self.jobs.append(job)

@@ -57,7 +57,8 @@ def train(task: str = "imdb", overrides: Sequence[str] = (), config_dir: str | P
 
     Args:
         task: a preset of `conf/task/`.
-        overrides: settings, each "key=value"; "resume=RUN_DIR" resumes a run.
+        overrides: settings, each "key=value"; "resume=RUN_DIR" resumes a run, and "resume=auto" the one in `run_dir`,
+            if there is one.
         config_dir: a folder with presets and recipes of your own, as conf/ has them.
 
     Raises:
@@ -74,10 +75,11 @@ def train(task: str = "imdb", overrides: Sequence[str] = (), config_dir: str | P
 
 def train_by(config: Any, overrides: Sequence[str]) -> dict[str, Any]:
     """Prepare the process and train by settings, some of which were given as `overrides`."""
+    from unroll.config import AUTO
     from unroll.tasks.spec import TASKS
 
-    given = {} if config.resume is None else changes(config, overrides)
-    progress.say(f"{config.resume or config.task}: loading torch and Lightning")
+    given = {} if config.resume in (None, AUTO) else changes(config, overrides)
+    progress.say(f"{config.task if config.resume in (None, AUTO) else config.resume}: loading torch and Lightning")
     runtime.configure(config.threads, full_windows=TASKS[kind_of(config)].full_windows)
     from unroll.training.run import train
 
@@ -89,9 +91,10 @@ def kind_of(config: Any) -> str:
     read any will do: it only costs time."""
     import yaml
 
+    from unroll.config import AUTO
     from unroll.tasks.spec import TASKS
 
-    if config.resume is None:
+    if config.resume in (None, AUTO):
         return str(config.kind)
     try:
         values = yaml.safe_load((Path(config.resume) / "config.yaml").read_text(encoding="utf-8"))

@@ -8,9 +8,10 @@ from unroll.config.classification import (
 )
 from unroll.config.language_modeling import LanguageModelConfig, LanguageModelingConfig, TbpttConfig, TextDataConfig
 from unroll.config.pretraining import PretrainingConfig, pretraining_of
-from unroll.config.settings import Config, DataConfig, EncoderConfig, OptimizerConfig, TrainerConfig, to_dict
+from unroll.config.settings import AUTO, Config, DataConfig, EncoderConfig, OptimizerConfig, TrainerConfig, to_dict
 
 __all__ = [
+    "AUTO",
     "ClassificationConfig",
     "ClassificationDataConfig",
     "ClassifierConfig",

@@ -11,6 +11,8 @@ from unroll.config.fields import BELOW_1, setting
 from unroll.errors import ConfigError
 from unroll.registry import ENCODERS
 
+AUTO = "auto"  # resume=auto starts the run of run_dir, or resumes it
+
 TOKENIZERS = ("basic_english", "whitespace", "characters", "bytes", "bpe")  # see `unroll.text.tokenizers`
 BPE_SIZE = 4000  # tokens that bpe learns where data.max_size says nothing
 BYTES = 256  # the tokens of `bytes`, with which `bpe` begins
@@ -156,7 +158,7 @@ class Config:
     seed: int = setting(0, 0, 2**32 - 1)  # of all random numbers; it also decides how data is split
     run_dir: str | None = None  # null: runs/<task>/<date>_<time>
     threads: int | None = setting(None, 1, 1024)  # that torch computes with; null: one per usable core
-    resume: str | None = None  # the run_dir of a run to resume, with that run's settings
+    resume: str | None = None  # the run_dir of a run to resume, with its settings; auto: run_dir's, if any
     init_from: str | None = None  # a checkpoint to take initial weights from, where names and shapes fit
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

@@ -8,15 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from unroll import progress
 from unroll.config import Config
-from unroll.errors import CheckpointError, ConfigError
-from unroll.tasks.spec import TASKS, from_dict
-from unroll.training.resume import FREE, Start, changed, find_start, is_complete
-
-FOLDER = "pretraining"
+from unroll.tasks.spec import TASKS
+from unroll.training.resume import FREE, PRETRAINING, Start, find_start, is_complete
 
 
 def pretraining_of(config: Config) -> Config | None:
@@ -41,7 +36,7 @@ def pretrain(
         changes: settings that are given anew when the run is resumed, by dotted key.
         train: a function (config, folder, start) that trains.
     """
-    folder = run_dir / FOLDER
+    folder = run_dir / PRETRAINING
     if not is_complete(folder):
         progress.say(f"pretraining first, in {folder}")
         if (folder / "checkpoints" / "last.ckpt").exists():
@@ -58,26 +53,10 @@ def pretrain(
 
 def pretraining_in(run_dir: Path) -> dict[str, Any]:
     """Return `pretraining`, the figures of a run's pretraining, for its summary; nothing where it had none."""
-    path = run_dir / FOLDER / "summary.json"
+    path = run_dir / PRETRAINING / "summary.json"
     return {"pretraining": json.loads(path.read_text(encoding="utf-8"))["train"]} if path.exists() else {}
 
 
 def stopped_before_training(run_dir: Path) -> bool:
     """Return whether a run was stopped in its pretraining, or before it first saved after that."""
-    return (run_dir / FOLDER).is_dir() and not (run_dir / "checkpoints" / "last.ckpt").exists()
-
-
-def settings_in(run_dir: Path, changes: Mapping[str, Any]) -> Any:
-    """Return the settings that a run began with, and `changes`.
-
-    Raises:
-        CheckpointError: they can't be read.
-        ConfigError: a setting is not what it was; see `find_start`.
-    """
-    path = run_dir / "config.yaml"
-    try:
-        config = from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError, yaml.YAMLError, ConfigError) as error:
-        reason = str(error).partition("\n")[0][:200]
-        raise CheckpointError(f"{path}: can't be read ({reason}); start a new run") from error
-    return changed(config, run_dir, changes)
+    return (run_dir / PRETRAINING).is_dir() and not (run_dir / "checkpoints" / "last.ckpt").exists()

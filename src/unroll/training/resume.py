@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 import unroll
 from unroll import checkpoint, durable, progress
-from unroll.config import to_dict
+from unroll.config import Config, to_dict
 from unroll.config.fields import brief
 from unroll.errors import CheckpointError, ConfigError
 from unroll.inference.load import check_folder
@@ -21,6 +23,8 @@ from unroll.training.saved_state import check_state
 
 # Settings that may differ from the run's own: nothing that is computed depends on them.
 FREE = ("checkpoint.", "diagnostics.", "data.path", "data.folder", "data.workers", "trainer.profiler")
+
+PRETRAINING = "pretraining"  # the folder, in a run's, of the run that it begins with
 
 # Settings that say when a run ends. A finished run is continued by another end.
 _ENDS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
@@ -62,7 +66,7 @@ def find_start(run_dir: Path, changes: Mapping[str, Any]) -> Start:
         CheckpointError: neither can be used, or they are another version's.
         ConfigError: the run is complete, or a setting is not what it was, and what was computed depends on it.
     """
-    has_ended, extends = is_complete(run_dir), any(key in _ENDS for key in changes)
+    has_ended, extends = is_complete(run_dir), ends(changes)
     if has_ended and not extends:
         raise ConfigError(
             f"the run in {run_dir} is complete; continue it by another end, as in trainer.max_epochs=10, or start "
@@ -112,6 +116,53 @@ def find_start(run_dir: Path, changes: Mapping[str, Any]) -> Start:
         extends=has_ended,
         notes=tuple(notes),
     )
+
+
+def automatic(config: Config) -> tuple[Config, dict[str, Any]]:
+    """Return what `resume=auto` stands for: the settings of a new run while nothing is saved in `run_dir`, else those
+    that resume it, and the settings that differ from the run's own, by dotted key.
+
+    Raises:
+        CheckpointError: the settings that are there can't be read.
+        ConfigError: no `run_dir` is given, or a setting is not what it was, and what was computed depends on it.
+    """
+    if config.run_dir is None:
+        raise ConfigError("resume=auto needs run_dir=DIR, the folder of the run to start or to resume")
+    run_dir = Path(config.run_dir)
+    if not (run_dir / "checkpoints" / "last.ckpt").exists() and not (run_dir / PRETRAINING).is_dir():
+        return dataclasses.replace(config, resume=None), {}
+    own = settings_in(run_dir)
+    before, now = flat(to_dict(own)), flat(to_dict(config))
+    differ = {key: value for key, value in now.items() if value != before.get(key) and key not in ("resume", "run_dir")}
+    changed(own, run_dir, differ)
+    return dataclasses.replace(config, resume=str(run_dir), run_dir=None), differ
+
+
+def settings_in(run_dir: Path) -> Any:
+    """Return the settings that a run began with. Raises CheckpointError where they can't be read."""
+    path = run_dir / "config.yaml"
+    try:
+        return from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError, yaml.YAMLError, ConfigError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise CheckpointError(f"{path}: can't be read ({reason}); start a new run") from error
+
+
+def flat(values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Return settings by dotted key.
+
+    >>> flat({"seed": 0, "trainer": {"max_epochs": 3}})
+    {'seed': 0, 'trainer.max_epochs': 3}
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{place}{key}.") if isinstance(value, dict) and value else {f"{place}{key}": value}
+    return found
+
+
+def ends(changes: Mapping[str, Any]) -> bool:
+    """Return whether settings that were given anew say when the run ends."""
+    return any(key in _ENDS for key in changes)
 
 
 def is_complete(run_dir: Path) -> bool:

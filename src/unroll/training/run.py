@@ -22,10 +22,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from unroll import checkpoint, progress
 from unroll.commands import typed
-from unroll.config import Config, to_dict
+from unroll.config import AUTO, Config, to_dict
 from unroll.durable import write_text
 from unroll.errors import DataError, Diverged, Interrupted, UserError, memory_error
 from unroll.registry import resolve
+from unroll.shown import shown
 from unroll.tasks.data import TaskData
 from unroll.tasks.module import TaskModule, versions
 from unroll.tasks.spec import TASKS, load_data
@@ -36,9 +37,18 @@ from unroll.training.callbacks.signals import StopOnSignal
 from unroll.training.callbacks.tensorboard import Throughput, hyperparameters
 from unroll.training.callbacks.weight_averaging import weight_averages
 from unroll.training.init_from import initialise
-from unroll.training.pretraining import pretrain, pretraining_in, pretraining_of, settings_in, stopped_before_training
+from unroll.training.pretraining import pretrain, pretraining_in, pretraining_of, stopped_before_training
 from unroll.training.report import print_data, print_summary
-from unroll.training.resume import Start, check_data, find_start
+from unroll.training.resume import (
+    Start,
+    automatic,
+    changed,
+    check_data,
+    ends,
+    find_start,
+    is_complete,
+    settings_in,
+)
 from unroll.training.run_dir import claimed
 from unroll.training.trainer import check_trainer, total_steps, trainer_arguments
 
@@ -56,7 +66,8 @@ def train(config: Config, changes: Mapping[str, Any] | None = None) -> dict[str,
     """Train, test with the best checkpoint, and leave everything in the run directory.
 
     Args:
-        config: all settings. With `config.resume` the run in that folder is resumed, by its own settings.
+        config: all settings. With `config.resume` the run in that folder is resumed, by its own settings; see
+            `automatic` for "auto", which leaves a complete run as it is.
         changes: settings that are given anew when a run is resumed, by dotted key; see `find_start`.
 
     Returns:
@@ -68,11 +79,17 @@ def train(config: Config, changes: Mapping[str, Any] | None = None) -> dict[str,
         Interrupted: a signal stopped the run, after saving; `summary.json` says so.
     """
     quiet()
-    with claimed(config) as run_dir:
-        start, changes = None, changes or {}
+    changes, is_automatic = changes or {}, config.resume == AUTO
+    if is_automatic:
+        config, changes = automatic(config)
+        if config.resume is not None and is_complete(Path(config.resume)) and not ends(changes):
+            progress.say(f"the run in {shown(config.resume)} is complete")
+            return _summary_in(Path(config.resume))
+    with claimed(config, anew=is_automatic) as run_dir:
+        start = None
         if config.resume is not None:
             if stopped_before_training(run_dir):
-                config = settings_in(run_dir, changes)
+                config = changed(settings_in(run_dir), run_dir, changes)
             else:
                 start = find_start(run_dir, changes)
                 config = start.config
@@ -84,6 +101,11 @@ def train(config: Config, changes: Mapping[str, Any] | None = None) -> dict[str,
             return _train(config, run_dir, start)
         _write_settings(config, run_dir)  # by them the run is resumed until it has saved
         return _train(config, run_dir, init_from=pretrain(first, run_dir, changes, partial(_train, whole=run_dir)))
+
+
+def _summary_in(run_dir: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
+    return summary
 
 
 def _write_settings(config: Config, run_dir: Path) -> None:

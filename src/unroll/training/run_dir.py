@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,18 +12,21 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from unroll import durable
 from unroll.config import Config
 from unroll.errors import CheckpointError, ConfigError
 
 _LOCK = ".lock"
+_WRITTEN = {"config.yaml", "summary.json", "error.log", "tensorboard", "checkpoints"}  # by a run, in its folder
 
 
 @contextmanager
-def claimed(config: Config) -> Iterator[Path]:
+def claimed(config: Config, *, anew: bool = False) -> Iterator[Path]:
     """Return the folder of the run that the settings describe, locked for as long as the block lasts.
 
     The lock is the operating system's: it ends with the process, however that ends. A new run has a new folder or an
-    empty one; if nothing is written into it, it is removed again.
+    empty one; if nothing is written into it, it is removed again. With `anew` it may have the folder of a run that
+    ended before it saved, too: what that has written is deleted.
 
     Raises:
         CheckpointError: the run to resume is not there.
@@ -37,7 +41,7 @@ def claimed(config: Config) -> Iterator[Path]:
         made = _made(folder)
     else:
         folder, made = _dated(Path("runs") / config.task)
-    if config.resume is None and not (folder / _LOCK).exists():
+    if config.resume is None and not anew and not (folder / _LOCK).exists():
         _check_empty(folder)
     lock = FileLock(folder / _LOCK, timeout=0)
     try:
@@ -48,6 +52,8 @@ def claimed(config: Config) -> Iterator[Path]:
         ) from None
     try:
         if config.resume is None:
+            if anew:
+                _delete_unsaved(folder)
             _check_empty(folder)
         yield folder
     finally:
@@ -62,6 +68,19 @@ def claimed(config: Config) -> Iterator[Path]:
 def _check_empty(folder: Path) -> None:
     if any(path.name != _LOCK for path in folder.iterdir()):
         raise _in_use(folder)
+
+
+def _delete_unsaved(folder: Path) -> None:
+    """Delete what a run has written that ended before it saved. Of any other folder nothing is deleted."""
+    checkpoints = folder / "checkpoints"
+    for place in (folder, checkpoints):
+        durable.clear(place, seconds=0)
+    here = {path.name for path in folder.iterdir()} - {_LOCK}
+    saved = {path.name for path in checkpoints.glob("*")} - {"best.ckpt"}
+    if "config.yaml" in here and not here - _WRITTEN and not saved:
+        for name in here:
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _in_use(folder: Path) -> ConfigError:
