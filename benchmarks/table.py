@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = dict[str, Any]
+
+LONGEST_LINE = 60  # characters of a row's name in a picture
 
 
 class Column(NamedTuple):
@@ -105,10 +108,12 @@ class Table:
         """Draw `bars` side by side, with the rows from top to bottom."""
         from matplotlib.figure import Figure
 
-        labels = [" ".join(self._cells(row)[: self.names]) for row in self.rows]
+        labels = [textwrap.fill(" ".join(self._cells(row)[: self.names]), LONGEST_LINE) for row in self.rows]
+        lines = max(1 + label.count("\n") for label in labels)
         groups = max(len(bars.values) for bars in self.bars)
-        height = 1.3 + len(self.rows) * (0.12 + 0.2 * groups)
-        names = max(4.2, 1.5 + 0.08 * max(map(len, labels)))  # inches for the rows' names
+        height = 1.3 + len(self.rows) * (0.12 + max(0.2 * groups, 0.17 * lines))
+        longest = max(len(line) for label in labels for line in label.splitlines())
+        names = max(4.2, 1.5 + 0.08 * longest)  # inches for the rows' names
         figure = Figure(figsize=(names + 3.8 * len(self.bars), height), dpi=110, layout="constrained")
         plots = figure.subplots(1, len(self.bars), sharey=True, squeeze=False)[0]
         for axes, bars in zip(plots, self.bars, strict=True):

@@ -31,7 +31,7 @@ def test_a_row_for_each_recipe_and_each_mixture(tmp_path: Path) -> None:
         write(folder, {"val/accuracy": val, "test/accuracy": test}, pretraining={"seconds": 60.0})
         for split in ("val", "test"):
             (folder / f"mixed_{split}.json").write_text(json.dumps({"accuracy": val, "mixed_accuracy": val + 0.01}))
-    write(tmp_path / "text" / "0", {"val/bpc": 1.75, "test/bpc": 1.6})
+    write(tmp_path / "text" / "0", {"val/accuracy": 0.6, "test/accuracy": 0.7, "val/bpc": 1.75, "test/bpc": 1.6})
     write(tmp_path / "text" / "1", {"val/bpc": 9.0, "test/bpc": 9.0}, status="interrupted")
     text, words, mixed = recipes(tmp_path).rows
     assert (text["recipe"], text["runs"], text["val"], text["test"]) == ("text", 1, "1.750 bits", "1.600 bits")
@@ -47,3 +47,6 @@ def test_what_cannot_be_summed_up_is_one_line(tmp_path: Path) -> None:
     write(tmp_path / "text" / "1", {"val/bpc": 1.75, "test/bpc": 1.6}, task="another")
     with pytest.raises(UserError, match="differ in task or data"):
         recipes(tmp_path)
+    write(tmp_path / "text" / "1" / "2", {"val/bpc": 1.75})
+    with pytest.raises(UserError, match="no figures of test"):
+        recipes(tmp_path / "text")
