@@ -72,7 +72,7 @@ def test_importing_any_room_changes_nothing_in_the_process() -> None:
     ]
     code = (
         "import os, sys, signal, threading\n"
-        "import torch, lightning.pytorch, torchmetrics, matplotlib.figure, hydra, datasets, torchtext\n"
+        "import torch, lightning.pytorch, torchmetrics, matplotlib.figure, hydra\n"
         "def state(): return (dict(os.environ), [signal.getsignal(n) for n in range(1, 32)], torch.get_num_threads(),\n"
         "    torch.initial_seed(), threading.active_count(), threading.excepthook)\n"
         "before = state()\n"

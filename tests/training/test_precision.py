@@ -34,11 +34,11 @@ def figures(shell: Shell, precision: str, metric: str, *settings: str) -> list[f
 def test_bf16_is_as_good_as_float32(task: str, shell: Shell) -> None:
     if task == "imdb":
         metric = "val/loss"
-        path = write_reviews(Path("reviews.csv"), 160)
+        path = write_reviews(Path("reviews.csv"), 120)
         settings = ["model.embedding_size=8", "encoder.hidden_size=8", "trainer.max_epochs=1", "data.batch_size=16"]
     else:
         metric, path = "val/bpc", Path("any.txt")
-        path.write_text("The island was silent. “Captain,” cried the sailor.\n" * 120)
+        path.write_text("The island was silent. “Captain,” cried the sailor.\n" * 80)
         settings = ["encoder.hidden_size=24", "data.batch_size=8", "tbptt.window=20", "trainer.max_epochs=1"]
     settings += [f"task={task}", f"data.path={path}"]
     wide, narrow = (figures(shell, precision, metric, *settings) for precision in ("32-true", "bf16-mixed"))
