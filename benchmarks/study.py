@@ -19,8 +19,8 @@ from rich.console import Console
 
 from benchmarks.table import Bars, Column, Table
 from unroll import cli
+from unroll.config import flat
 from unroll.errors import UserError
-from unroll.training.resume import flat
 
 FIGURES: dict[str, tuple[str, str, Callable[[float], float]]] = {  # by what runs are compared; less is better
     "val/bpc": ("validation, bits per character", "{:.3f}", float),

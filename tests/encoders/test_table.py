@@ -39,7 +39,7 @@ class Decay(Encoder):
         return x.new_zeros(1, len(x), self.output_size)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> tuple[Tensor, State]:
-        raise NotImplementedError
+        raise NotImplementedError  # these encoders are built and looked at, never run
 
 
 class Silent(Decay):

@@ -111,7 +111,7 @@ def test_an_encoder_is_registered_in_a_program(reviews: Path) -> None:
     with pytest.raises(ValueError, match=r"encoder\.cell=lstm is unroll's own"):
         unroll.register_encoder("lstm", Leaky)
     with pytest.raises(TypeError):
-        unroll.register_encoder("other", torch.nn.LSTM)  # type: ignore[arg-type]
+        unroll.register_encoder("other", torch.nn.LSTM)  # type: ignore[arg-type]  # which is refused
 
 
 def test_a_setting_that_the_encoder_lacks_is_refused(shell: Shell, reviews: Path) -> None:

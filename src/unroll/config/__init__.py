@@ -8,7 +8,16 @@ from unroll.config.classification import (
 )
 from unroll.config.language_modeling import LanguageModelConfig, LanguageModelingConfig, TbpttConfig, TextDataConfig
 from unroll.config.pretraining import PretrainingConfig, pretraining_of
-from unroll.config.settings import AUTO, Config, DataConfig, EncoderConfig, OptimizerConfig, TrainerConfig, to_dict
+from unroll.config.settings import (
+    AUTO,
+    Config,
+    DataConfig,
+    EncoderConfig,
+    OptimizerConfig,
+    TrainerConfig,
+    flat,
+    to_dict,
+)
 
 __all__ = [
     "AUTO",
@@ -26,6 +35,7 @@ __all__ = [
     "TbpttConfig",
     "TextDataConfig",
     "TrainerConfig",
+    "flat",
     "pretraining_of",
     "to_dict",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -201,3 +202,15 @@ def check_source(path: str | None, source: str) -> None:
 def to_dict(config: Config) -> dict[str, Any]:
     """Return the settings as plain values; `from_dict(to_dict(config)) == config`."""
     return dataclasses.asdict(config)
+
+
+def flat(values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Return settings by dotted key.
+
+    >>> flat({"seed": 0, "trainer": {"max_epochs": 3}})
+    {'seed': 0, 'trainer.max_epochs': 3}
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{place}{key}.") if isinstance(value, dict) and value else {f"{place}{key}": value}
+    return found

@@ -25,7 +25,7 @@ def time_first(x: Tensor, padding: Padding, column: bool) -> Tensor:
 
     The gradient is not blanked: whatever reads the result must give none in the padding, see `Cell.hold`.
     """
-    inputs: Tensor = _TimeFirst.apply(x, padding, column)  # type: ignore[no-untyped-call]
+    inputs: Tensor = _TimeFirst.apply(x, padding, column)  # type: ignore[no-untyped-call]  # torch has no types for it
     return inputs
 
 
@@ -54,7 +54,7 @@ class _TimeFirst(torch.autograd.Function):
 def permute(x: Tensor, places: Tensor) -> Tensor:
     """Return `x` (time, batch, features) with its steps rearranged: step k of the result is step `places[k]`, both
     counted in the flattened (time x batch) steps. `places` (time, batch) must be a permutation that undoes itself."""
-    permuted: Tensor = _Permutation.apply(x.flatten(0, 1), places.flatten())  # type: ignore[no-untyped-call]
+    permuted: Tensor = _Permutation.apply(x.flatten(0, 1), places.flatten())  # type: ignore[no-untyped-call]  # torch has no types for it
     return permuted.view_as(x)
 
 
@@ -69,4 +69,4 @@ class _Permutation(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (places,) = ctx.saved_tensors
-        return _Permutation.apply(gradients[0], places), None  # type: ignore[no-untyped-call]
+        return _Permutation.apply(gradients[0], places), None  # type: ignore[no-untyped-call]  # torch has no types for it

@@ -124,7 +124,7 @@ def scan(keep: Tensor, new: Tensor, start: Tensor, backward: bool = False) -> Te
         start: (batch, features), h before the first step.
         backward: go from the last step to the first.
     """
-    hidden: Tensor = _Scan.apply(keep, new, start, backward)  # type: ignore[no-untyped-call]
+    hidden: Tensor = _Scan.apply(keep, new, start, backward)  # type: ignore[no-untyped-call]  # torch has no types for it
     return hidden
 
 

@@ -69,7 +69,8 @@ def over_rows(
     tensors = (x, *states, *weights)
     # Asked here: inside a Function gradients are always off.
     tracked = [torch.is_grad_enabled() and tensor.requires_grad for tensor in tensors]
-    results: tuple[Tensor, ...] = _OverRows.apply(kernel, padding, shares, 1 + len(states), tracked, *tensors)  # type: ignore[no-untyped-call]
+    arguments = (kernel, padding, shares, 1 + len(states), tracked, *tensors)
+    results: tuple[Tensor, ...] = _OverRows.apply(*arguments)  # type: ignore[no-untyped-call]  # torch has no types for it
     return results
 
 

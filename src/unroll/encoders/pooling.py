@@ -32,9 +32,9 @@ def pool(output: Tensor, lengths: Tensor, how: Sequence[str], num_directions: in
     lengths = lengths.to(output.device)
     wide = torch.promote_types(output.dtype, torch.float32)  # bf16 is too coarse for the sum of a thousand numbers
     pools: dict[str, Callable[[], Tensor]] = {
-        "last": lambda: _Last.apply(output, lengths, num_directions),  # type: ignore[no-untyped-call]
+        "last": lambda: _Last.apply(output, lengths, num_directions),  # type: ignore[no-untyped-call]  # torch has no types for it
         "mean": lambda: (output.sum(1, dtype=wide) / lengths[:, None]).to(output.dtype),
-        "max": lambda: _Max.apply(output, lengths),  # type: ignore[no-untyped-call]
+        "max": lambda: _Max.apply(output, lengths),  # type: ignore[no-untyped-call]  # torch has no types for it
     }
     return torch.cat([pools[name]() for name in how], dim=-1)
 

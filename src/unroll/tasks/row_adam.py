@@ -84,7 +84,7 @@ class RowEmbedding(nn.Embedding):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        embedded: Tensor = _Lookup.apply(self.weight, input, self.padding_idx)  # type: ignore[no-untyped-call]
+        embedded: Tensor = _Lookup.apply(self.weight, input, self.padding_idx)  # type: ignore[no-untyped-call]  # torch has no types for it
         return embedded
 
 

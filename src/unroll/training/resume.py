@@ -13,7 +13,7 @@ import yaml
 
 import unroll
 from unroll import checkpoint, durable, progress
-from unroll.config import Config, to_dict
+from unroll.config import Config, flat, to_dict
 from unroll.config.fields import brief
 from unroll.errors import CheckpointError, ConfigError
 from unroll.inference.load import check_folder
@@ -146,18 +146,6 @@ def settings_in(run_dir: Path) -> Any:
     except (OSError, ValueError, AttributeError, yaml.YAMLError, ConfigError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise CheckpointError(f"{path}: can't be read ({reason}); start a new run") from error
-
-
-def flat(values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """Return settings by dotted key.
-
-    >>> flat({"seed": 0, "trainer": {"max_epochs": 3}})
-    {'seed': 0, 'trainer.max_epochs': 3}
-    """
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{place}{key}.") if isinstance(value, dict) and value else {f"{place}{key}": value}
-    return found
 
 
 def ends(changes: Mapping[str, Any]) -> bool:
