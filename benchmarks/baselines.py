@@ -28,7 +28,8 @@ from unroll.tasks.classification_data import ClassificationData
 from unroll.tasks.language_modeling_data import LanguageModelingData
 from unroll.tasks.spec import load_data
 from unroll.text.vocabulary import UNKNOWN_ID
-from unroll.training.run import quiet, train
+from unroll.training.run import quiet
+from unroll.training.start import train
 
 LIBRARIES: dict[str, Callable[[bytes], bytes]] = {
     "bzip2": bz2.compress,

@@ -88,7 +88,8 @@ def _training(
         chosen, tokens = list(islice(batches(turn), steps)), 0
         started = now(device)
         for rows in chosen:
-            batch = Batch(*(part.to(device) for part in documents[rows]))
+            ids, lengths, labels, _ = documents[rows]
+            batch = Batch(ids.to(device), lengths.to(device), labels.to(device))
             with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
                 logits = model(batch.ids, batch.lengths)
             loss = F.cross_entropy(logits.float(), batch.labels)

@@ -35,6 +35,14 @@ class Interrupted(UserError):
         self.exit_code = 128 + signal_number  # a shell's exit code for a program that a signal ended
 
 
+class Elsewhere(UserError):
+    """Another process of the same run failed, or is gone. The message is that process's."""
+
+    def __init__(self, exit_code: int = 1) -> None:
+        super().__init__("another process of the run has ended")
+        self.exit_code = exit_code
+
+
 def memory_error(error: Exception) -> str | None:
     """Return the message for an error that says that memory has run out, None for any other error."""
     text = str(error)

@@ -151,6 +151,11 @@ def display(console: Console) -> Iterator[Display]:
         _display.reset(token)
 
 
+def is_shown() -> bool:
+    """Return whether anything is shown."""
+    return _display.get() is not None
+
+
 def say(line: str) -> None:
     """Show a line, where anything is shown."""
     current = _display.get()

@@ -51,7 +51,7 @@ def test_gathering_against_a_loop(texts: list[list[int]], data: st.DataObject) -
     assert batch.ids.tolist() == [texts[row] + [0] * (width - len(texts[row])) for row in rows]
     assert batch.lengths.tolist() == [len(texts[row]) for row in rows]
     assert batch.labels.tolist() == [10 * row for row in rows]
-    assert {tensor.dtype for tensor in batch} == {torch.int64}
+    assert {tensor.dtype for tensor in batch[:3]} == {torch.int64}
 
 
 def test_documents_may_lie_anywhere_and_share_nothing_with_their_batches() -> None:
@@ -64,7 +64,7 @@ def test_documents_may_lie_anywhere_and_share_nothing_with_their_batches() -> No
     assert len(documents) == 3
     batch = documents[[0, 1, 2]]
     assert batch.ids.tolist() == [[3, 4, 0, 0], [1, 2, 3, 4], [2, 0, 0, 0]]
-    for tensor in batch:
+    for tensor in batch[:3]:
         tensor.fill_(99)
     assert (documents.ids.tolist(), documents.lengths.tolist()) == ([1, 2, 3, 4], [2, 4, 1])
     assert documents.labels.tolist() == [0, 1, 0]
@@ -210,7 +210,7 @@ def test_the_loader_yields_the_samplers_batches_in_each_epochs_order() -> None:
         assert len(batches) == len(loader) == 7
         for batch, rows in zip(batches, sampler, strict=True):
             assert isinstance(batch, Batch)
-            assert {tensor.dtype for tensor in batch} == {torch.int64}
-            assert all(map(torch.equal, batch, documents[rows]))
+            assert {tensor.dtype for tensor in batch[:3]} == {torch.int64}
+            assert all(map(torch.equal, batch[:3], documents[rows][:3]))
         orders.append([batch.labels.tolist() for batch in batches])
     assert orders[0] == orders[2] != orders[1]

@@ -63,7 +63,7 @@ def run(values: dict[str, Any], run_dir: str, largest: int | None = None, log_fi
     from unroll import cli
     from unroll.config import Config
     from unroll.progress import display
-    from unroll.training.run import train
+    from unroll.training.start import train
 
     with open(log_file or f"{run_dir}.log", "a") as log:  # not in the folder: it has to be unused
         os.dup2(log.fileno(), 1)

@@ -18,7 +18,7 @@ from unroll.errors import CheckpointError, ConfigError
 from unroll.inference.evaluate import evaluate
 from unroll.inference.load import load
 from unroll.training.init_from import initialise
-from unroll.training.run import train
+from unroll.training.start import train
 
 TEXT = "".join(random.Random(1).choices(["the ", "sea ", "island ", "and ", "captain ", "wind\n"], k=1500))
 SETTINGS: dict[str, Any] = {

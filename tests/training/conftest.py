@@ -14,7 +14,7 @@ from rich.console import Console
 from tests.settings import from_dict
 from unroll.config import ClassificationConfig, LanguageModelingConfig
 from unroll.progress import display
-from unroll.training.run import train
+from unroll.training.start import train
 
 SMALL: dict[str, dict[str, Any]] = {
     "data": {"batch_size": 16, "max_length": 20},

@@ -18,7 +18,8 @@ from tests.training.conftest import small_config
 from unroll import checkpoint
 from unroll.config import Config
 from unroll.progress import display
-from unroll.training.run import Run, train
+from unroll.training.run import Run
+from unroll.training.start import train
 
 
 class Killed(BaseException):

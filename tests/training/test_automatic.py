@@ -13,8 +13,8 @@ from tests.scripts import Shell
 from tests.training.resuming import assert_same_run, cut_off, imdb
 from unroll.config import Config
 from unroll.errors import ConfigError
-from unroll.training.run import train
 from unroll.training.run_dir import claimed
+from unroll.training.start import train
 
 
 @pytest.fixture(scope="module")

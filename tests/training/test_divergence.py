@@ -20,7 +20,7 @@ from unroll.models.classifier import TextClassifier
 from unroll.tasks.finite import Outputs, not_finite_gradients
 from unroll.tasks.module import TaskModule
 from unroll.tasks.spec import TASKS
-from unroll.training.run import train
+from unroll.training.start import train
 
 AT = 7  # the batch that is spoilt; the small runs have more
 

@@ -16,7 +16,8 @@ from unroll import checkpoint
 from unroll.errors import CheckpointError, ConfigError
 from unroll.tasks.spec import load_data
 from unroll.training.init_from import initialise
-from unroll.training.run import build_module, train
+from unroll.training.run import build_module
+from unroll.training.start import train
 
 PARTS = ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers", "random", "carried", "global_step")
 CONSTANT = {"schedule": "constant", "learning_rate": 0.03}

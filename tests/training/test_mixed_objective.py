@@ -21,7 +21,7 @@ from tests.training.resuming import assert_same_run, cut_off, go_on
 from unroll.errors import ConfigError, DataError
 from unroll.tasks.classification import Classification
 from unroll.tasks.spec import load_data
-from unroll.training.run import train
+from unroll.training.start import train
 
 ALL: dict[str, Any] = {"adversarial": 0.5, "virtual": 0.7, "entropy": 0.3, "epsilon": 2.0}
 

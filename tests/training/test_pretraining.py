@@ -18,7 +18,7 @@ from unroll.errors import CheckpointError, ConfigError, DataError
 from unroll.inference.evaluate import evaluate
 from unroll.inference.load import load
 from unroll.tasks.spec import load_data
-from unroll.training.run import train
+from unroll.training.start import train
 
 
 @pytest.fixture

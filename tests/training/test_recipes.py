@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import write_reviews
 from tests.scripts import ROOT
 from unroll.compose import compose
-from unroll.training.run import train
+from unroll.training.start import train
 
 SMALL = ["encoder.hidden_size=8", "model.embedding_size=8", "trainer.max_steps=2", "trainer.accelerator=cpu"]
 SIZES = {

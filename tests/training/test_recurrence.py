@@ -18,7 +18,8 @@ from unroll.diagnostics.gradient_flow import Flow, gradient_flow
 from unroll.inference.generate import LoadedLanguageModel
 from unroll.inference.load import load
 from unroll.training.callbacks import recurrence
-from unroll.training.run import Run, build_module, load_data, quiet, train
+from unroll.training.run import Run, build_module, load_data, quiet
+from unroll.training.start import train
 
 pytestmark = pytest.mark.pictures
 

@@ -14,7 +14,7 @@ from tests.training.resuming import Killer, assert_same_run, cut_off, end_at, go
 from unroll import checkpoint
 from unroll.config import to_dict
 from unroll.errors import Interrupted
-from unroll.training.run import train
+from unroll.training.start import train
 
 PLACES = [
     ("on_train_batch_end", 7),  # in the middle of an epoch

@@ -20,7 +20,7 @@ from unroll.errors import ConfigError, DataError, Interrupted, UserError
 from unroll.inference.evaluate import evaluate
 from unroll.tasks.classification import Classification
 from unroll.tasks.spec import from_dict, load_data
-from unroll.training.run import train
+from unroll.training.start import train
 from unroll.training.trainer import total_steps
 
 CLASS_FIGURES = {f"{name}/{label}" for name in ("precision", "recall", "f1") for label in ("bad", "good")}

@@ -19,7 +19,7 @@ from unroll.tasks.metrics import per_class
 from unroll.tasks.spec import from_dict
 from unroll.training.callbacks import pictures, recurrence
 from unroll.training.callbacks.tensorboard import escaped, hyperparameters, optional
-from unroll.training.run import train
+from unroll.training.start import train
 
 pytestmark = pytest.mark.pictures
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unroll.batching.loader import EpochSampler
+from unroll.batching.part import Part
 from unroll.text.vocabulary import PAD_ID
 
 
@@ -22,26 +23,33 @@ class Batch(NamedTuple):
     ids: Tensor  # (batch, time) int64, `PAD_ID` beyond each row's length
     lengths: Tensor  # (batch,) int64, in tokens, at least 1
     labels: Tensor  # (batch,) int64
+    part: Part | None = None  # of the documents, where several processes share them
 
     @property
     def num_tokens(self) -> int:
-        """The tokens of the batch, without padding."""
-        return int(self.lengths.sum())
+        """The tokens of the whole batch, without padding."""
+        return int(self.lengths.sum()) if self.part is None else self.part.num_tokens
 
     @property
     def num_examples(self) -> int:
-        """The documents of the batch; its mean loss is over these."""
-        return len(self.labels)
+        """The documents of the whole batch; its mean loss is over these."""
+        return len(self.labels) if self.part is None else self.part.num_examples
 
 
 @dataclass(frozen=True)
 class Documents(Dataset[Batch]):
-    """Labelled documents: document i is `ids[starts[i]:starts[i] + lengths[i]]`."""
+    """Labelled documents: document i is `ids[starts[i]:starts[i] + lengths[i]]`.
+
+    Of each batch, rank r of W processes has the documents r, r + W, r + 2 W, …. Where these are none it has the first
+    one, as a spare, which counts nothing.
+    """
 
     ids: npt.NDArray[np.int32]  # (all tokens,)
     starts: npt.NDArray[np.int64]  # (documents,)
     lengths: npt.NDArray[np.int64]  # (documents,), at least 1
     labels: npt.NDArray[np.int64]  # (documents,)
+    rank: int = 0
+    world_size: int = 1
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -51,14 +59,20 @@ class Documents(Dataset[Batch]):
         return self.ids[self.starts[row] : self.starts[row] + self.lengths[row]]
 
     def __getitem__(self, rows: Sequence[int]) -> Batch:
-        """Put the documents `rows` into one batch, without a loop."""
+        """Put the documents `rows`, or this rank's part of them, into one batch, without a loop."""
+        part = None
+        if self.world_size > 1:
+            own = rows[self.rank :: self.world_size]
+            share = len(own) * self.world_size / len(rows)
+            part = Part(share, int(self.lengths[rows].sum()), len(rows))
+            rows = own or rows[:1]
         lengths = self.lengths[rows]
         steps = np.arange(lengths.max())
         inside = steps < lengths[:, None]
         # Places beyond a document's end are read from its start, which always exists, and then become padding.
         places = self.starts[rows][:, None] + np.where(inside, steps, 0)
         ids = np.where(inside, self.ids[places], PAD_ID).astype(np.int64)
-        return Batch(torch.from_numpy(ids), torch.from_numpy(lengths), torch.from_numpy(self.labels[rows]))
+        return Batch(torch.from_numpy(ids), torch.from_numpy(lengths), torch.from_numpy(self.labels[rows]), part)
 
 
 class BucketSampler(EpochSampler[list[int]]):

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unroll.batching.loader import EpochSampler
+from unroll.batching.part import Part
 
 
 class Window(NamedTuple):
@@ -22,16 +23,17 @@ class Window(NamedTuple):
     targets: Tensor  # (lanes, stride) int64: what follows each of the last `stride` ids
     starts: Tensor  # (lanes,) bool: lanes that begin here, with a zero state
     carry: int  # steps after which the state is the next window's first state
+    part: Part | None = None  # of the lanes, where several processes share them
 
     @property
     def num_tokens(self) -> int:
-        """The tokens that are predicted."""
-        return self.targets.numel()
+        """The tokens that are predicted, in all lanes."""
+        return self.targets.numel() if self.part is None else self.part.num_tokens
 
     @property
     def num_examples(self) -> int:
         """The same tokens; the batch's mean loss is over these."""
-        return self.targets.numel()
+        return self.num_tokens
 
 
 class Span(NamedTuple):
@@ -51,10 +53,13 @@ class Lanes(Dataset[Window]):
 
     A step reads a token and predicts the next one, so N tokens are N - 1 steps. Fewer steps than there are
     lanes are left out. With an offset, the text is read as a ring; no state is carried from its end to its beginning.
+    Of several processes, each has a stretch of neighbouring lanes, see `own_lanes`.
     """
 
     ids: npt.NDArray[np.int32]  # (N,)
     lanes: int
+    rank: int = 0
+    world_size: int = 1
 
     @property
     def length(self) -> int:
@@ -66,15 +71,21 @@ class Lanes(Dataset[Window]):
         return self.length * self.lanes
 
     def __getitem__(self, span: Span) -> Window:
-        first = span.offset + np.arange(self.lanes)[:, None] * self.length
+        own = own_lanes(self.lanes, self.rank, self.world_size)
+        first = span.offset + np.arange(self.lanes)[own, None] * self.length
         places = (first + np.arange(span.begin, span.end)) % (len(self.ids) - 1)
         starts = torch.zeros(self.lanes, dtype=torch.bool)
         starts[span.starts] = True
+        part = None
+        if self.world_size > 1:
+            tokens = self.lanes * span.stride
+            part = Part(len(first) * self.world_size / self.lanes, tokens, tokens)
         return Window(
             torch.from_numpy(self.ids[places].astype(np.int64)),
             torch.from_numpy(self.ids[places[:, len(places[0]) - span.stride :] + 1].astype(np.int64)),
-            starts,
+            starts[own],
             span.carry,
+            part,
         )
 
 
@@ -148,6 +159,18 @@ class WindowSampler(EpochSampler[Span]):
         if self.random_window:
             return int(cuts[place])
         return max(int(cuts[place]) + self.stride - self.window, int(cuts[turn]) if place >= turn else 0)
+
+
+def own_lanes(lanes: int, rank: int, world_size: int) -> slice:
+    """Return the lanes of a rank, as `torch.tensor_split` cuts them: the first ranks have one more where not all can
+    have as many.
+
+    >>> [own_lanes(5, rank, 2) for rank in range(2)]
+    [slice(0, 3, None), slice(3, 5, None)]
+    """
+    each, more = divmod(lanes, world_size)
+    begin = rank * each + min(rank, more)
+    return slice(begin, begin + each + (rank < more))
 
 
 def stretches(ids: npt.NDArray[np.int32], length: int, count: int) -> Tensor:

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from unroll.commands import COMMANDS
-from unroll.errors import ConfigError, UserError, memory_error
+from unroll.errors import ConfigError, Elsewhere, UserError, memory_error
 from unroll.interrupt import end
 from unroll.shown import shown
 
@@ -65,6 +65,8 @@ def run(work: Callable[[], object]) -> int:
     try:
         work()
         sys.stdout.flush()
+    except Elsewhere as error:
+        return error.exit_code
     except UserError as error:
         return _failed(str(error), error.exit_code)
     except KeyboardInterrupt:  # in a thread other than the main one

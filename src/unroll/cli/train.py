@@ -11,6 +11,7 @@ from typing import Any
 
 from unroll import __version__, progress, runtime
 from unroll.errors import ConfigError, UserError
+from unroll.training import launch
 
 # Options of Hydra that print something instead of training.
 _PRINTS = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--shell-completion", "-sc", "--version")
@@ -18,6 +19,9 @@ _PRINTS = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--she
 
 def main(arguments: list[str]) -> None:
     """Train by the settings in `arguments`; with `--multirun`, once for each combination of their values."""
+    place = launch.outer()
+    if place is not None and place.rank:
+        launch.silence()
     if not any(argument.partition("=")[0] in _PRINTS for argument in arguments):
         print(f"unroll {__version__}: reading the settings", flush=True)  # before anything is imported that takes time
     import hydra
@@ -77,12 +81,14 @@ def train_by(config: Any, overrides: Sequence[str]) -> dict[str, Any]:
     """Prepare the process and train by settings, some of which were given as `overrides`."""
     from unroll.config import AUTO
     from unroll.tasks.spec import TASKS
+    from unroll.training.start import train
 
     given = {} if config.resume in (None, AUTO) else changes(config, overrides)
     progress.say(f"{config.task if config.resume in (None, AUTO) else config.resume}: loading torch and Lightning")
-    runtime.configure(config.threads, full_windows=TASKS[kind_of(config)].full_windows)
-    from unroll.training.run import train
-
+    place = launch.outer()
+    if place is not None or launch.processes(config, given) == 1:  # else each of them prepares itself
+        shared = None if place is None else max(1, runtime.usable_cores() // place.local_size)
+        runtime.configure(config.threads or shared, full_windows=TASKS[kind_of(config)].full_windows)
     return train(config, given)
 
 

@@ -104,6 +104,9 @@ class TrainerConfig:
     min_epochs: int | None = setting(None, 1)
     min_steps: int | None = setting(None, 1)
     accelerator: str = setting("auto", choices=("auto", "cpu", "cuda", "mps"))
+    devices: int = setting(1, 1, 1024)  # processes on each machine, which share every batch
+    num_nodes: int = setting(1, 1, 65536)  # machines
+    strategy: str = setting("auto", choices=("auto", "ddp"))  # auto: ddp for more than one process
     precision: str = setting("auto", choices=("auto", "bf16-mixed", "32-true", "64-true"))  # auto: bf16-mixed if native
     gradient_clip_val: float | None = setting(1.0, 0)
     gradient_clip_algorithm: str = setting("norm", choices=("norm", "value"))

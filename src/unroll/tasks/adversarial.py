@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unroll import ranks
 from unroll.batching.documents import Batch
+from unroll.batching.part import share_of
 from unroll.models.classifier import TextClassifier
 from unroll.tasks.module import widened
 
@@ -33,6 +35,8 @@ class Reading:
         """Read it once."""
         self._model, self._seed = model, int(torch.randint(2**63 - 1, ()))
         self.lengths = batch.lengths
+        # (batch,): 0 for a spare, which another process reads as well.
+        self.weights = torch.ones(len(batch.labels), device=batch.ids.device) * (share_of(batch.part) > 0)
         self.x: Tensor = model.embed(batch.ids)
         """The embeddings, (batch, time, features)."""
         self.logits = self.classify(self.x)
@@ -64,8 +68,11 @@ def adversarial_loss(
     direction = adversarial_direction(reading.classify, reading.x, reading.lengths, labels)
     logits = _changed(reading, direction, epsilon)
     has_one = _has_direction(direction)
-    weights = has_one if class_weights is None else has_one * class_weights[labels]
-    return _mean(F.cross_entropy(logits, labels, reduction="none"), weights), 1 - has_one.mean()
+    weights = has_one * reading.weights
+    dropped = mean(1 - has_one, reading.weights)
+    if class_weights is not None:
+        weights = weights * class_weights[labels]
+    return mean(F.cross_entropy(logits, labels, reduction="none"), weights), dropped
 
 
 def virtual_loss(readings: Sequence[Reading], epsilon: float, xi: float) -> tuple[Tensor, Tensor]:
@@ -79,8 +86,8 @@ def virtual_loss(readings: Sequence[Reading], epsilon: float, xi: float) -> tupl
         direction = virtual_direction(reading.classify, reading.x, reading.lengths, xi)
         changes.append(divergence(reading.logits.detach(), _changed(reading, direction, epsilon)))
         has_ones.append(_has_direction(direction))
-    has_one = torch.cat(has_ones)
-    return _mean(torch.cat(changes), has_one), 1 - has_one.mean()
+    has_one, weights = torch.cat(has_ones), torch.cat([reading.weights for reading in readings])
+    return mean(torch.cat(changes), has_one * weights), mean(1 - has_one, weights)
 
 
 def _changed(reading: Reading, direction: Tensor, epsilon: float) -> Tensor:
@@ -92,9 +99,11 @@ def _has_direction(direction: Tensor) -> Tensor:
     return direction.flatten(1).any(1).to(direction.dtype)
 
 
-def _mean(values: Tensor, weights: Tensor) -> Tensor:
-    """The weighted mean; 0 where all weights are 0."""
-    return (values * weights).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+def mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Return this process's part of the weighted mean over all processes, see `unroll.ranks.share`; 0 where all weights
+    are 0. Waits for all ranks."""
+    own = weights.sum()
+    return (values * weights).sum() / own.clamp(min=torch.finfo(weights.dtype).tiny) * ranks.share(own)
 
 
 def adversarial_direction(classify: Classify, x: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:

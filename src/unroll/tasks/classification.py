@@ -6,13 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unroll import ranks
 from unroll.batching.documents import Batch
 from unroll.batching.mixed import MixedBatch
+from unroll.batching.part import share_of
 from unroll.config import ClassificationConfig
 from unroll.models.classifier import build_classifier
-from unroll.tasks.adversarial import Reading, adversarial_loss, entropy, virtual_loss
+from unroll.tasks.adversarial import Reading, adversarial_loss, entropy, mean, virtual_loss
 from unroll.tasks.classification_data import ClassificationData
-from unroll.tasks.metrics import classification_metrics, per_class
+from unroll.tasks.metrics import MeanLoss, classification_metrics, per_class
 from unroll.tasks.module import TaskModule, widened
 
 
@@ -29,7 +31,11 @@ class Classification(TaskModule):
         classes = len(data.labels)
         model = build_classifier(config, len(data.vocabulary), classes)
         super().__init__(
-            config, model, data, total_steps, lambda: [classification_metrics(classes), per_class(data.labels)]
+            config,
+            model,
+            data,
+            total_steps,
+            lambda: [MeanLoss(), classification_metrics(classes), per_class(data.labels)],
         )
         weights = None
         if config.data.class_weights == "balanced":
@@ -46,8 +52,12 @@ class Classification(TaskModule):
         correct = (logits.detach().argmax(-1) == labelled.labels).float().mean()
         logits = widened(logits)
         weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
-        loss = F.cross_entropy(logits, labelled.labels, weights)
-        figures = {"accuracy": correct, "padding": 1 - labelled.lengths.sum() / labelled.ids.numel()}
+        share = share_of(labelled.part)
+        padding = 1 - labelled.lengths.sum() / labelled.ids.numel()
+        figures = {"accuracy": correct * share, "padding": padding * share}
+        if weights is not None and labelled.part is not None:  # then the loss is a mean over these
+            share = ranks.share(weights[labelled.labels].sum() if share else 0.0)
+        loss = F.cross_entropy(logits, labelled.labels, weights) * share
         # Sachan et al. 2019, arXiv:2009.04007, section 3: a weighted sum of up to four losses.
         if objective.adversarial:
             at, figures["adversarial_dropped"] = adversarial_loss(
@@ -58,14 +68,16 @@ class Classification(TaskModule):
             vat, figures["virtual_dropped"] = virtual_loss(readings, objective.epsilon, objective.xi)
             loss, figures["virtual"] = loss + objective.virtual * vat, vat
         if objective.entropy:
-            em = entropy(torch.cat([reading.logits for reading in readings])).mean()
+            logits = torch.cat([reading.logits for reading in readings])
+            em = mean(entropy(logits), torch.cat([reading.weights for reading in readings]))
             loss, figures["entropy"] = loss + objective.entropy * em, em
         return {"loss": loss, **figures}
 
     def evaluate(self, batch: Batch, split: str) -> dict[str, Tensor]:
         logits = self.model(batch.ids, batch.lengths)
         losses = F.cross_entropy(logits, batch.labels, reduction="none")
-        for metric in self.metrics[split]:
+        loss, *metrics = self.metrics[split]
+        loss.update(losses)
+        for metric in metrics:
             metric.update(logits, batch.labels)
-        self.log(f"{split}/loss", losses.mean(), batch_size=len(batch.labels), on_step=False, on_epoch=True)
         return {"losses": losses, "probabilities": logits.softmax(-1), "labels": batch.labels}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from unroll import ranks
 from unroll.batching.documents import Batch, BucketSampler, Documents
 from unroll.batching.loader import ResumableLoader
 from unroll.batching.mixed import MixedBatch, MixedDocuments, MixedSampler
@@ -211,9 +212,9 @@ class ClassificationData(TaskData):
         config = self.config
         sampler = self._sampler(self.train, config.batch_size, config.max_tokens)
         if self.unlabelled is None or config.unlabelled_batch_size is None:
-            return ResumableLoader(self.train, sampler, config.workers)
+            return ResumableLoader(shared(self.train), sampler, config.workers)
         others = self._sampler(self.unlabelled, config.unlabelled_batch_size)
-        documents = MixedDocuments(self.train, self.unlabelled)
+        documents = MixedDocuments(shared(self.train), shared(self.unlabelled))
         return ResumableLoader(documents, MixedSampler(sampler, others), config.workers)
 
     def _sampler(self, documents: Documents, batch_size: int | None, max_tokens: int | None = None) -> BucketSampler:
@@ -231,4 +232,9 @@ class ClassificationData(TaskData):
 
 def evaluation_loader(documents: Documents) -> DataLoader[Batch]:
     """Return a loader in the order of the lengths, the same each time."""
-    return ResumableLoader(documents, BucketSampler(documents.lengths, batch_size=EVALUATION_BATCH))
+    return ResumableLoader(shared(documents), BucketSampler(documents.lengths, batch_size=EVALUATION_BATCH))
+
+
+def shared(documents: Documents) -> Documents:
+    """Return documents of whose batches this process has its part."""
+    return replace(documents, rank=ranks.rank(), world_size=ranks.world_size())

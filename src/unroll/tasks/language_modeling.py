@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from unroll.batching.streams import Window
+from unroll import ranks
+from unroll.batching.part import share_of
+from unroll.batching.streams import Window, own_lanes
 from unroll.config import LanguageModelingConfig
 from unroll.encoders import State
 from unroll.encoders.regularizers import activation_penalty
@@ -67,7 +69,8 @@ class LanguageModeling(TaskModule):
             penalty, self._penalty = self._penalty, None
             # Its gradient and not its value: the figure stays the cross entropy.
             figures |= {"loss": loss + (penalty - penalty.detach()), "penalty": penalty.detach()}
-        return figures
+        share = share_of(batch.part)
+        return {name: value * share for name, value in figures.items()}
 
     def _loss(self, batch: Window) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the mean cross entropy of a window, and the accuracy. With cutoffs there is none: it would take the
@@ -85,17 +88,22 @@ class LanguageModeling(TaskModule):
             self._penalty = activation_penalty(inputs[0], dropped, model.activation_penalty, model.temporal_penalty)
 
     def carried_state(self) -> State | None:
-        return self.states["train"]
+        state = self.states["train"]
+        if state is None or ranks.world_size() == 1:
+            return state
+        lanes = ranks.gathered([part.detach().cpu() for part in as_parts(state)])
+        return as_state([torch.cat(parts, 1).to(self.device) for parts in zip(*lanes, strict=True)])
 
     def on_save_checkpoint(self, checkpoint_: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint_)
-        carried = self.states["train"]
+        carried = self.carried_state()
         checkpoint_["carried"] = [] if carried is None else [part.detach() for part in as_parts(carried)]
 
     def on_load_checkpoint(self, checkpoint_: dict[str, Any]) -> None:
         parts = checkpoint_["carried"]
         if parts:
-            self.states["train"] = as_state(parts)
+            own = own_lanes(parts[0].size(1), ranks.rank(), ranks.world_size())
+            self.states["train"] = as_state([part[:, own] for part in parts])
 
     def on_train_start(self) -> None:
         state = self.states["train"]

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from unroll import ranks
 from unroll.batching.loader import ResumableLoader
 from unroll.batching.streams import Lanes, Window, WindowSampler, stretches
 from unroll.config import LanguageModelingConfig
@@ -119,7 +120,7 @@ class LanguageModelingData(TaskData):
         return sum(int((part.ids == UNKNOWN_ID).sum()) for part in (self.train, self.val, self.test))
 
     def train_dataloader(self) -> DataLoader[Window]:
-        lanes = Lanes(self.train.ids, self.config.batch_size)
+        lanes = Lanes(self.train.ids, self.config.batch_size, ranks.rank(), ranks.world_size())
         sampler = WindowSampler(
             lanes,
             self.tbptt.window,
@@ -158,6 +159,7 @@ class LanguageModelingData(TaskData):
 
 
 def evaluation_loader(ids: Ids) -> DataLoader[Window]:
-    """Return a loader of the text as one stream."""
+    """Return a loader of the text as one stream. Every rank reads all of it: the state goes from its beginning to its
+    end, so it can't be shared out."""
     lanes = Lanes(ids, 1)
     return ResumableLoader(lanes, WindowSampler(lanes, EVALUATION_WINDOW))

@@ -57,6 +57,28 @@ def per_class(labels: Sequence[str]) -> MetricCollection:
     )
 
 
+class MeanLoss(Metric):
+    """The mean of losses, summed in float64."""
+
+    full_state_update = False
+    nats: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("nats", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, losses: Tensor) -> None:
+        """Add losses, in nats."""
+        self.nats = self.nats + losses.sum(dtype=torch.float64)
+        self.count = self.count + losses.numel()
+
+    def compute(self) -> dict[str, float]:
+        """Return `loss`."""
+        return {"loss": float(self.nats) / max(1, int(self.count))}
+
+
 class StreamMetrics(Metric):
     """Metrics of a language model on one text: means over its tokens, characters and bytes, summed in float64."""
 
@@ -67,7 +89,7 @@ class StreamMetrics(Metric):
 
     def __init__(self, size: TokenSize | None = None) -> None:
         """Take the mean size of the text's tokens; without it, a token is a character of one byte."""
-        super().__init__()
+        super().__init__(sync_on_compute=False)  # every rank reads the whole text
         self.size = size or TokenSize()
         self.add_state("nats", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("correct", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")

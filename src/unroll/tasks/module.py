@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 import unroll
 from unroll import checkpoint
+from unroll.batching.part import share_of
 from unroll.config import Config, to_dict
 from unroll.encoders import State
 from unroll.errors import Diverged
@@ -34,6 +35,10 @@ class TaskModule(LightningModule, ABC):
     `training_step` returns the `loss` and other means over the batch, which are logged as train/…. A batch has the
     attributes `num_tokens` and `num_examples`, the number that those means are over. If the loss or the gradient is not
     finite, the run ends before the optimiser uses it.
+
+    Where several processes share a batch, the attribute `part` says which part this one has, and the mean of what all
+    processes return must be the mean over the batch; see `unroll.batching.part`. A task whose batches have no parts
+    trains every process on the whole of each.
     """
 
     monitor: ClassVar[str]  # the figure that chooses the best checkpoint
@@ -73,7 +78,7 @@ class TaskModule(LightningModule, ABC):
 
     @abstractmethod
     def evaluate(self, batch: Any, split: str) -> Any:
-        """Update `self.metrics[split]` with a batch, or log its figures. Callbacks get what this returns."""
+        """Update `self.metrics[split]` with a batch. Callbacks get what this returns."""
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
         return self._evaluate(batch, "val")
@@ -82,6 +87,8 @@ class TaskModule(LightningModule, ABC):
         return self._evaluate(batch, "test")
 
     def _evaluate(self, batch: Any, split: str) -> Any:
+        if not share_of(getattr(batch, "part", None)):
+            return None  # a spare, which another process evaluates
         # In float32 whatever the training's precision: a checkpoint in use gives the same figures.
         with torch.autocast(self.device.type, enabled=False):
             return self.evaluate(batch, split)
@@ -138,7 +145,8 @@ class TaskModule(LightningModule, ABC):
         return Diverged(f"training diverged at {place}: {what}; lower optimizer.learning_rate{clip}")
 
     def carried_state(self) -> State | None:
-        """Return the encoder's state that training carries from batch to batch; None if it carries none."""
+        """Return the encoder's state that training carries from batch to batch, of all processes; None if it carries
+        none. Waits for all ranks."""
         return None
 
     def configure_optimizers(self) -> Any:

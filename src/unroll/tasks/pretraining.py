@@ -6,11 +6,13 @@ import math
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
+from unroll import ranks
 from unroll.batching.documents import Batch
+from unroll.batching.part import share_of
 from unroll.config import PretrainingConfig
 from unroll.models.pretraining import build_document_language_model, draw, sampling_chances
+from unroll.tasks.metrics import MeanLoss
 from unroll.tasks.module import TaskModule
 from unroll.tasks.pretraining_data import PretrainingData
 
@@ -35,8 +37,12 @@ class Pretraining(TaskModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         vectors, targets = self.model(batch.ids, batch.lengths)
         if self.config.model.sampled_words is None:
-            return {"loss": self.model.losses(vectors, targets).mean()}
-        return {"loss": self.model.sampled_losses(vectors, targets, draw(self.chances), self.chances.float()).mean()}
+            losses = self.model.losses(vectors, targets)
+        else:
+            losses = self.model.sampled_losses(vectors, targets, draw(self.chances), self.chances.float())
+        predicted = len(losses) if share_of(batch.part) else 0
+        mean = losses.mean() if len(losses) else losses.sum()  # of documents of a single word
+        return {"loss": mean * ranks.share(predicted)}
 
     def evaluate(self, batch: Batch, split: str) -> None:
         losses = self.model.losses(*self.model(batch.ids, batch.lengths))
@@ -44,24 +50,10 @@ class Pretraining(TaskModule):
             metric.update(losses)
 
 
-class WordMetrics(Metric):
+class WordMetrics(MeanLoss):
     """Means over predicted words, both directions together."""
-
-    full_state_update = False
-    nats: Tensor
-    count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("nats", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, losses: Tensor) -> None:
-        """Add predictions: their losses (predictions,), in nats."""
-        self.nats = self.nats + losses.sum(dtype=torch.float64)
-        self.count = self.count + losses.numel()
 
     def compute(self) -> dict[str, float]:
         """Return `loss` (nats per word) and `perplexity`."""
-        nats = float(self.nats) / max(1, int(self.count))
+        nats = super().compute()["loss"]
         return {"loss": nats, "perplexity": math.exp(nats) if nats < 700 else math.inf}

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from unroll.batching.documents import Batch, Documents
 from unroll.batching.loader import ResumableLoader
-from unroll.tasks.classification_data import ClassificationData
+from unroll.tasks.classification_data import ClassificationData, shared
 
 
 class PretrainingData(ClassificationData):
@@ -45,4 +45,4 @@ class PretrainingData(ClassificationData):
     def train_dataloader(self) -> DataLoader[Batch]:
         config, documents = self.config, self.documents
         sampler = self._sampler(documents, config.batch_size, config.max_tokens)
-        return ResumableLoader(documents, sampler, config.workers)
+        return ResumableLoader(shared(documents), sampler, config.workers)

@@ -123,7 +123,8 @@ def embed_by_rows(model: nn.Module) -> None:
     if not found:
         raise ConfigError("optimizer.embedding=rows: this model has no embedding; write optimizer.embedding=dense")
     for module, name, part in found:
-        by_rows = RowEmbedding(part.num_embeddings, part.embedding_dim, part.padding_idx, device="meta")
+        size = (part.num_embeddings, part.embedding_dim, part.padding_idx)
+        by_rows = RowEmbedding(*size, sparse=True, device="meta")  # so torch's DDP expects rows
         by_rows.weight = part.weight
         setattr(module, name, by_rows)
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from unroll import progress
+from unroll import progress, ranks
 from unroll.config import Config
 from unroll.tasks.spec import TASKS
-from unroll.training.resume import FREE, PRETRAINING, Start, find_start, is_complete
+from unroll.training.resume import Start, find_start
+from unroll.training.saved_run import FREE, PRETRAINING, is_complete
 
 
 def pretraining_of(config: Config) -> Config | None:
@@ -37,14 +38,16 @@ def pretrain(
         train: a function (config, folder, start) that trains.
     """
     folder = run_dir / PRETRAINING
-    if not is_complete(folder):
+    if not ranks.first(is_complete(folder)):
         progress.say(f"pretraining first, in {folder}")
-        if (folder / "checkpoints" / "last.ckpt").exists():
+        if ranks.first((folder / "checkpoints" / "last.ckpt").exists()):
             start = find_start(folder, {key: value for key, value in changes.items() if key.startswith(FREE)})
             train(start.config, folder, start)
         else:
-            shutil.rmtree(folder, ignore_errors=True)  # it was stopped before anything was saved
-            folder.mkdir()
+            if ranks.rank() == 0:
+                shutil.rmtree(folder, ignore_errors=True)  # it was stopped before anything was saved
+                folder.mkdir()
+            ranks.wait()
             train(config, folder, None)
         done = pretraining_in(run_dir)["pretraining"]
         progress.say(f"pretrained in {progress.clock(done['seconds'])} minutes, {done['steps']:,} steps")
@@ -55,8 +58,3 @@ def pretraining_in(run_dir: Path) -> dict[str, Any]:
     """Return `pretraining`, the figures of a run's pretraining, for its summary; nothing where it had none."""
     path = run_dir / PRETRAINING / "summary.json"
     return {"pretraining": json.loads(path.read_text(encoding="utf-8"))["train"]} if path.exists() else {}
-
-
-def stopped_before_training(run_dir: Path) -> bool:
-    """Return whether a run was stopped in its pretraining, or before it first saved after that."""
-    return (run_dir / PRETRAINING).is_dir() and not (run_dir / "checkpoints" / "last.ckpt").exists()

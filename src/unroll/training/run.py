@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import math
+import socket
 import threading
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -20,36 +21,27 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from unroll import checkpoint, progress
+from unroll import checkpoint, progress, ranks
 from unroll.commands import typed
-from unroll.config import AUTO, Config, to_dict
+from unroll.config import Config, flat, to_dict
+from unroll.config.fields import brief
 from unroll.durable import write_text
-from unroll.errors import DataError, Diverged, Interrupted, UserError, memory_error
+from unroll.errors import DataError, Diverged, Elsewhere, Interrupted, UserError, memory_error
 from unroll.registry import resolve
-from unroll.shown import shown
 from unroll.tasks.data import TaskData
 from unroll.tasks.module import TaskModule, versions
 from unroll.tasks.spec import TASKS, load_data
-from unroll.training.callbacks.checkpointing import Checkpointing, DurableIO
+from unroll.training.callbacks.checkpointing import Checkpointing
 from unroll.training.callbacks.progress import ProgressBars
 from unroll.training.callbacks.recurrence import Recurrence
 from unroll.training.callbacks.signals import StopOnSignal
-from unroll.training.callbacks.tensorboard import Throughput, hyperparameters
+from unroll.training.callbacks.tensorboard import Throughput, hyperparameters, peak_memory
 from unroll.training.callbacks.weight_averaging import weight_averages
 from unroll.training.init_from import initialise
-from unroll.training.pretraining import pretrain, pretraining_in, pretraining_of, stopped_before_training
+from unroll.training.pretraining import pretrain, pretraining_in, pretraining_of
 from unroll.training.report import print_data, print_summary
-from unroll.training.resume import (
-    Start,
-    automatic,
-    changed,
-    check_data,
-    ends,
-    find_start,
-    is_complete,
-    settings_in,
-)
-from unroll.training.run_dir import claimed
+from unroll.training.resume import Start, check_data, find_start
+from unroll.training.saved_run import changed, settings_in, stopped_before_training
 from unroll.training.trainer import check_trainer, total_steps, trainer_arguments
 
 # What Lightning says of its own set-up, on every run, and what does not concern this one.
@@ -59,57 +51,37 @@ _NOISE = (
     ".*have no `val_dataloader`.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
     ".*Checkpoint directory .* exists.*",
+    ".*when logging on epoch level in distributed setting.*",  # the metrics are those of all ranks
+    ".*find_unused_parameters=True was specified.*",
+    ".*`broadcast_buffers` is deprecated.*",
+    "Grad strides do not match bucket view strides.*",
 )
 
 
-def train(config: Config, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Train, test with the best checkpoint, and leave everything in the run directory.
-
-    Args:
-        config: all settings. With `config.resume` the run in that folder is resumed, by its own settings; see
-            `automatic` for "auto", which leaves a complete run as it is.
-        changes: settings that are given anew when a run is resumed, by dotted key; see `find_start`.
-
-    Returns:
-        What `summary.json` holds.
-
-    Raises:
-        UserError: the data or the run directory can't be used as the settings say; nothing has been written.
-        Diverged: the loss or the gradient was not finite; checkpoints are those from before.
-        Interrupted: a signal stopped the run, after saving; `summary.json` says so.
-    """
+def run_in(run_dir: Path, config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Train in a folder that is claimed for the run, and return what `summary.json` holds; see `unroll.training.start`.
+    Each of the processes that train together calls this."""
     quiet()
-    changes, is_automatic = changes or {}, config.resume == AUTO
-    if is_automatic:
-        config, changes = automatic(config)
-        if config.resume is not None and is_complete(Path(config.resume)) and not ends(changes):
-            progress.say(f"the run in {shown(config.resume)} is complete")
-            return _summary_in(Path(config.resume))
-    with claimed(config, anew=is_automatic) as run_dir:
-        start = None
-        if config.resume is not None:
-            if stopped_before_training(run_dir):
-                config = changed(settings_in(run_dir), run_dir, changes)
-            else:
-                start = find_start(run_dir, changes)
-                config = start.config
-            if config.threads is not None:
-                torch.set_num_threads(config.threads)
-        check_trainer(config)
-        first = pretraining_of(config) if start is None else None
-        if first is None:
-            return _train(config, run_dir, start)
-        _write_settings(config, run_dir)  # by them the run is resumed until it has saved
-        return _train(config, run_dir, init_from=pretrain(first, run_dir, changes, partial(_train, whole=run_dir)))
-
-
-def _summary_in(run_dir: Path) -> dict[str, Any]:
-    summary: dict[str, Any] = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
-    return summary
+    start = None
+    if config.resume is not None:
+        if stopped_before_training(run_dir):
+            config = changed(settings_in(run_dir), run_dir, changes)
+        else:
+            start = ranks.together(lambda: find_start(run_dir, changes))
+            config = start.config
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+    check_trainer(config)
+    first = pretraining_of(config) if start is None else None
+    if first is None:
+        return _train(config, run_dir, start)
+    _write_settings(config, run_dir)  # by them the run is resumed until it has saved
+    return _train(config, run_dir, init_from=pretrain(first, run_dir, changes, partial(_train, whole=run_dir)))
 
 
 def _write_settings(config: Config, run_dir: Path) -> None:
-    write_text(run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
+    if ranks.rank() == 0:
+        write_text(run_dir / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
 
 
 def _train(
@@ -122,16 +94,21 @@ def _train(
     """Train in a folder. `whole` is that of the run that this is the first part of."""
     check_trainer(config)
     seed_everything(config.seed, verbose=False)
-    data = load_data(config)
+    data = _same_data(config)
     if whole is None:  # else the data are those of the run, and it prints them
         print_data(data)
-    if start is not None:
-        check_data(start, data)
-        (run_dir / "error.log").unlink(missing_ok=True)  # of what ended it before
-    run = Run(config, data, run_dir, start, whole)
     weights = init_from or (Path(config.init_from) if config.init_from else None)
-    for note in start.notes if start else initialise(run.module, weights) if weights else ():
+
+    def build() -> tuple[Run, tuple[str, ...]]:
+        if start is not None:
+            check_data(start, data)
+        run = Run(config, data, run_dir, start, whole)
+        return run, start.notes if start else tuple(initialise(run.module, weights)) if weights else ()
+
+    run, notes = ranks.together(build)
+    for note in notes:
         progress.say(note)
+    (run_dir / "error.log").unlink(missing_ok=True)  # of what ended it before
     _write_settings(config, run_dir)
     status = "failed"
     try:
@@ -144,16 +121,50 @@ def _train(
         raise _explained(error, run) from error
     finally:
         summary = run.summary(status)
-        with nullcontext() if status == "completed" else suppress(OSError):
-            write_text(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
+        if ranks.rank() == 0:
+            with nullcontext() if status == "completed" else suppress(OSError):
+                write_text(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
+    ranks.wait()  # for the summary, which the others may read
     if whole is None:
         print_summary(summary, TASKS[config.kind], run_dir)
     return summary
 
 
+def _same_data(config: Config) -> TaskData:
+    """Return the data, read first by one process of each machine, which keeps the tokens for the others.
+
+    Raises:
+        DataError: the data can't be used, or is another on another machine; so are the versions of what reads it.
+    """
+    first = ranks.local_rank() == 0
+    early = ranks.together(lambda: load_data(config) if first else None)
+    data: TaskData = ranks.together(lambda: load_data(config) if early is None else early)
+    if ranks.world_size() > 1:
+        free = ("data.path", "data.folder", "threads")
+        settings = {key: value for key, value in flat(to_dict(config)).items() if key not in free}
+        found = {name: data.describe()[name] for name in ("fingerprint", "train", "val", "test")}
+        machines = ranks.gathered((socket.gethostname(), settings | found | versions()))
+        ranks.together(lambda: _check_same(machines))
+    return data
+
+
+def _check_same(machines: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Compare what each process reported, by the name of its machine."""
+    name, expected = machines[0]
+    for other, found in machines[1:]:
+        for key, value in expected.items():
+            if found.get(key) != value:
+                raise DataError(
+                    f"{key} is {brief(value)} on {name} and {brief(found.get(key))} on {other}; give all machines the "
+                    "same data, settings and versions"
+                )
+
+
 def _explained(error: Exception, run: Run) -> UserError:
     """Return the error that says in one line what ended a run, and keep the traceback in `error.log`."""
     log = run.run_dir / "error.log"
+    if ranks.is_lost(error):  # the other process has written it
+        return Elsewhere()
     with suppress(OSError):  # the disk may be full, and that may be what the error says
         write_text(log, traceback.format_exc())
     kept = run.checkpoints.last
@@ -217,8 +228,10 @@ class Run:
             logger=TensorBoardLogger(
                 run_dir, name="", version="tensorboard", purge_step=None if start is None else start.step + 1
             ),
-            plugins=[DurableIO()],
         )
+        # Lightning does this only after it has loaded a checkpoint, and copied the weights to be averaged: numbers in
+        # float64 would be rounded.
+        self.trainer.precision_plugin.convert_module(self.module)
 
     def _callbacks(self) -> list[Callback]:
         spec, config = TASKS[self.config.kind], self.config
@@ -258,6 +271,7 @@ class Run:
             profiler: Any = vars(self.trainer)["profiler"]  # Lightning sets it without declaring it
             for line in profiler.summary().splitlines():
                 progress.say(line)
+        self.throughput.memory = sum(ranks.gathered(peak_memory()))
 
     def summary(self, status: str) -> dict[str, Any]:
         """Return what `summary.json` holds, as far as it is known now."""
@@ -269,7 +283,8 @@ class Run:
             "data": self.data.describe(),
             "model": {"parameters": sum(parameter.numel() for parameter in self.module.model.parameters())},
             "train": self.throughput.describe(self.trainer)
-            | {"threads": torch.get_num_threads(), "workers": self.config.data.workers},
+            | {"threads": torch.get_num_threads(), "workers": self.config.data.workers}
+            | {"processes": ranks.world_size()},
             # JSON has no number for a perplexity beyond all bounds.
             "metrics": {name: value if math.isfinite(value) else None for name, value in self.metrics.items()},
             "checkpoints": {name: str(path) if path.exists() else None for name, path in kept.items()},

@@ -73,12 +73,14 @@ def _check_form(found: Any, expected: Any, place: str) -> None:
 
 
 def _check_random(random: Mapping[str, Any]) -> None:
-    states = [random.get("cpu"), *entry(random, "cuda", list)]
+    others = entry(random, "others", list) if "others" in random else []  # of ranks, which older checkpoints lack
     try:
-        if not all(isinstance(state, Tensor) and state.dtype == torch.uint8 for state in states):
-            raise ValueError
-        torch.Generator().set_state(states[0])
-    except (RuntimeError, ValueError):
+        for rank in (random, *others):
+            states = [rank["cpu"], *rank["cuda"]]
+            if not all(isinstance(state, Tensor) and state.dtype == torch.uint8 for state in states):
+                raise ValueError
+            torch.Generator().set_state(states[0])
+    except (RuntimeError, ValueError, TypeError, KeyError):
         raise ValueError("its entry 'random' is not the state of a generator") from None
 
 

@@ -6,19 +6,36 @@ import math
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
 
+from unroll import ranks
 from unroll.config import Config, to_dict
 from unroll.errors import ConfigError
+from unroll.training.callbacks.checkpointing import DurableIO
 
 
 def trainer_arguments(config: Config) -> dict[str, Any]:
     """Return what Lightning's Trainer is made of, callbacks and logger left out."""
     given: dict[str, Any] = to_dict(config)["trainer"]
+    plugins: list[Any] = [DurableIO()]
+    if ranks.world_size() > 1:
+        plugins.append(TorchElasticEnvironment())  # it reads the variables that `unroll.training.launch` has set
+        # Buckets of gradients are rebuilt after the first step, in another order, and so are the sums of three ranks or
+        # more: a resumed run would not be the same. They are not where unused weights are looked for.
+        strategy: Any = DDPStrategy(
+            timeout=ranks.LONGEST_WAIT, broadcast_buffers=False, find_unused_parameters=ranks.world_size() > 2
+        )
+    else:
+        given |= {"devices": 1, "num_nodes": 1}
+        strategy = "auto"
     return given | {
         "precision": resolve_precision(config.trainer.precision),
-        "devices": 1,
+        "strategy": strategy,
+        "plugins": plugins,
+        "use_distributed_sampler": False,
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from unroll import checkpoint, durable
+from unroll import checkpoint, durable, ranks
 from unroll.errors import Diverged, UserError
 from unroll.tasks.finite import all_finite
 from unroll.training import lightning_loops
@@ -33,7 +33,8 @@ class Checkpointing(Callback):
 
     `last.ckpt` is saved where a batch begins, when all before it is done: the optimiser's step, and the validation if
     there was one. So there is one kind of place to resume from, and nothing is done twice or left out. Besides what
-    Lightning keeps, the loader's place among it, a checkpoint holds the random state.
+    Lightning keeps, the loader's place among it, a checkpoint holds the random states of all ranks. Ranks
+    save together: the clock is that of rank 0, and a signal to one stops all, see `StopOnSignal`.
     """
 
     def __init__(
@@ -63,6 +64,8 @@ class Checkpointing(Callback):
         self._saved_step, self._saved_at = 0, time.monotonic()
         self._position: dict[str, int] | None = None  # of the batch that begins
         self._random: dict[str, Any] | None = None  # to be restored when training begins
+        self.received = 0  # a signal, which stops the run where it is saved next
+        self.has_stopped = False  # all ranks, saved, at the beginning of this batch
 
     @property
     def best(self) -> Path:
@@ -80,8 +83,13 @@ class Checkpointing(Callback):
         if batch_idx % trainer.accumulate_grad_batches:
             return
         self._position = {"epoch": trainer.current_epoch, "batch": batch_idx}
-        if self._is_due(trainer.global_step):
+        is_due = self._is_due(trainer.global_step)
+        if ranks.world_size() > 1:
+            due, self.received = ranks.largest([is_due and ranks.rank() == 0, self.received])
+            is_due = bool(due)
+        if is_due or self.received:
             self.save_last(trainer)
+        self.has_stopped = bool(self.received)
 
     def _is_due(self, step: int) -> bool:
         if self._validated:
@@ -116,11 +124,12 @@ class Checkpointing(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._finished = True
+        self.agree()
         self.save_last(trainer)
 
-    def can_save(self) -> bool:
-        """Return whether this is where a batch begins, and no gradients are being accumulated."""
-        return self._position is not None
+    def agree(self) -> None:
+        """Take over a signal that another rank received. Waits for all ranks."""
+        (self.received,) = ranks.largest([self.received])
 
     def save_last(self, trainer: Trainer) -> None:
         """Write `last.ckpt` as the run stands now."""
@@ -128,15 +137,16 @@ class Checkpointing(Callback):
         for logger in trainer.loggers:  # what was logged before must not be lost where the run is killed after
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.flush()
-                if not Path(logger.log_dir).is_dir():
+                if ranks.rank() == 0 and not Path(logger.log_dir).is_dir():
                     raise UserError(f"{logger.log_dir}: TensorBoard's folder is gone; what was logged there is lost")
         _check(trainer)
-        durable.keep(self.last, self.previous)
+        if ranks.rank() == 0:
+            durable.keep(self.last, self.previous)
         trainer.save_checkpoint(self.last)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        checkpoint["random"] = {"cpu": torch.get_rng_state(), "cuda": cuda}
+        own, *others = ranks.gathered(_random_state(pl_module.device))
+        checkpoint["random"] = own | {"others": others}
         if self._position is not None:
             lightning_loops.take_back(trainer, checkpoint["loops"], self._position)
 
@@ -149,9 +159,18 @@ class Checkpointing(Callback):
         self._saved_at, self._finished = time.monotonic(), False
         if self._random is not None:
             lightning_loops.begin_again(trainer)
-            torch.set_rng_state(self._random["cpu"])
-            if torch.cuda.is_available() and self._random["cuda"]:
-                torch.cuda.set_rng_state_all(self._random["cuda"])
+        self._set_random_state(pl_module.device)
+
+    def _set_random_state(self, device: torch.device) -> None:
+        """Restore this rank's random state. One that the saved run did not have, gets a new one."""
+        rank, saved = ranks.rank(), self._random
+        states = [] if saved is None else [saved, *saved.get("others", [])]
+        if rank < len(states):
+            torch.set_rng_state(states[rank]["cpu"])
+            if device.type == "cuda" and states[rank]["cuda"]:
+                torch.cuda.set_rng_state(states[rank]["cuda"][0], device)
+        elif rank:
+            torch.manual_seed(torch.initial_seed() + (rank << 40) + (self._saved_step << 8))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._finished and not self.extends:  # early, perhaps, which Lightning does not remember
@@ -162,6 +181,11 @@ class Checkpointing(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_metrics, self._finished = state_dict["best_metrics"], state_dict["finished"]
+
+
+def _random_state(device: torch.device) -> dict[str, Any]:
+    cuda = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
 def _check(trainer: Trainer) -> None:

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_precision_recall_curve
 
+from unroll import ranks
 from unroll.batching.documents import Batch
 from unroll.diagnostics.drawing import drawable, new_figure
 from unroll.tasks.classification_data import ClassificationData
@@ -34,7 +35,7 @@ class ClassificationPictures(Callback):
 
     def __init__(self, data: ClassificationData) -> None:
         self.data = data
-        self._outputs: list[dict[str, Tensor]] = []
+        self._outputs: list[dict[str, Tensor] | None] = []  # of each batch; None for a spare
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._outputs = []
@@ -48,14 +49,16 @@ class ClassificationPictures(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._outputs.append({name: value.cpu() for name, value in outputs.items()})
+        self._outputs.append(outputs and {name: value.cpu() for name, value in outputs.items()})
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        writer, outputs, self._outputs = board(trainer), self._outputs, []
-        if writer is None or not outputs:
+        writer, own, self._outputs = board(trainer), self._outputs, []
+        parts = ranks.gathered(own)
+        if writer is None or not own:
             return
         losses, probabilities, labels = (
-            torch.cat([output[name] for output in outputs]) for name in ("losses", "probabilities", "labels")
+            torch.cat([whole([batch and batch[name] for batch in batches]) for batches in zip(*parts, strict=True)])
+            for name in ("losses", "probabilities", "labels")
         )
         names, step = self.data.labels, trainer.global_step
         counts = multiclass_confusion_matrix(probabilities, labels, len(names))
@@ -85,6 +88,16 @@ class ClassificationPictures(Callback):
             is_ = escaped(names[int(labels[place])], LONGEST_NAME)
             rows.append((f"{losses[place]:.2f}", is_, guess, lines))
         return table(("loss (nats)", "is", "was taken for", "text"), rows)
+
+
+def whole(parts: Sequence[Tensor | None]) -> Tensor:
+    """Return the results (documents, …) of a batch from those of each rank, which had every W-th document; see
+    `unroll.batching.documents.Documents`."""
+    found = [part for part in parts if part is not None]
+    result = torch.empty(sum(map(len, found)), *found[0].shape[1:], dtype=found[0].dtype)
+    for rank, part in enumerate(found):
+        result[rank :: len(parts)] = part
+    return result
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from unroll import ranks
 from unroll.diagnostics.flow_picture import draw
 from unroll.diagnostics.gradient_flow import gradient_flow
 from unroll.diagnostics.saturation import places, saturation
@@ -48,8 +49,11 @@ class Recurrence(Callback):
         if not self._before:
             return
         encoder: Encoder = pl_module.model.encoder
-        figures = {"update_ratio": update_ratios(self._before, pl_module.model)}
+        before, self._before = self._before, {}
         state = pl_module.carried_state()
+        if ranks.rank():
+            return
+        figures = {"update_ratio": update_ratios(before, pl_module.model)}
         if self._rows is not None:
             x, _ = pl_module.model.look_back(self._rows.to(pl_module.device))
             found = encoder.trace(x[:, :STEPS])
@@ -58,7 +62,6 @@ class Recurrence(Callback):
                 state = found.state if state is None else state
         if state is not None:
             figures["state_norm"] = state_norms(state, encoder)
-        self._before = {}
         flat = {f"{group}/{name}": value for group, values in figures.items() for name, value in values.items()}
         for logger in trainer.loggers:
             logger.log_metrics(flat, step=trainer.global_step)

@@ -9,8 +9,9 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from unroll import ranks
 from unroll.commands import typed
-from unroll.errors import Interrupted
+from unroll.errors import Elsewhere, Interrupted
 from unroll.training.callbacks.checkpointing import Checkpointing
 
 # Windows has no SIGHUP.
@@ -25,7 +26,6 @@ class StopOnSignal(Callback):
 
     def __init__(self, checkpoints: Checkpointing, run_dir: Path) -> None:
         self.checkpoints, self.run_dir = checkpoints, run_dir
-        self._received: int | None = None
         self._before: dict[int, Any] = {}
 
     # At these places, and not earlier, so that this comes after Lightning's own handlers, which exit without saving.
@@ -43,7 +43,7 @@ class StopOnSignal(Callback):
                 signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self._received = number
+        self.checkpoints.received = number
         self._restore()
 
     def _restore(self) -> None:
@@ -52,8 +52,7 @@ class StopOnSignal(Callback):
             signal.signal(number, handler if number == signal.SIGINT else signal.SIG_DFL)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if self._received is not None and self.checkpoints.can_save():
-            self.checkpoints.save_last(trainer)
+        if self.checkpoints.has_stopped:
             self._stop()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -63,17 +62,19 @@ class StopOnSignal(Callback):
     def on_test_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
+        self.checkpoints.agree()
         self._stop()
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore()
 
     def _stop(self) -> None:
-        if self._received is not None:
-            name = signal.Signals(self._received).name
+        if (number := self.checkpoints.received) and ranks.rank():
+            raise Elsewhere(128 + number)
+        if number:
+            name = signal.Signals(number).name
             raise Interrupted(
-                f"stopped by {name}; the run is saved; resume it: {typed('train', f'resume={self.run_dir}')}",
-                self._received,
+                f"stopped by {name}; the run is saved; resume it: {typed('train', f'resume={self.run_dir}')}", number
             )
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

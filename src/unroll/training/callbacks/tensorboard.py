@@ -18,6 +18,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from unroll import ranks
 from unroll.config import Config, fields
 from unroll.progress import say
 from unroll.shown import shown
@@ -31,7 +32,7 @@ _ALWAYS = ("encoder.cell", "encoder.hidden_size", "optimizer.learning_rate", "da
 # These settings and groups do not change the result, or say what the data is; `task` is the name for that.
 _NEVER = {"kind", "run_dir", "resume", "threads", "checkpoint", "diagnostics", "data.path", "data.folder"}
 _NEVER |= {"data.workers", "data.hub", "data.gutenberg", "data.labels", "data.text_column", "data.label_column"}
-_NEVER |= {"data.source", "data.encoding"}
+_NEVER |= {"data.source", "data.encoding", "trainer.devices", "trainer.num_nodes", "trainer.strategy"}
 
 
 def hyperparameters(config: Config) -> dict[str, int | float | str]:
@@ -52,9 +53,10 @@ def hyperparameters(config: Config) -> dict[str, int | float | str]:
 
 
 def board(trainer: Trainer) -> Any:
-    """Return TensorBoard's writer; None without TensorBoard, and in Lightning's sanity check before the training."""
-    logger = trainer.logger
-    return logger.experiment if isinstance(logger, TensorBoardLogger) and not trainer.sanity_checking else None
+    """Return TensorBoard's writer; None without TensorBoard, on other ranks than the first, and in Lightning's sanity
+    check before the training."""
+    logger, shows = trainer.logger, ranks.rank() == 0 and not trainer.sanity_checking
+    return logger.experiment if isinstance(logger, TensorBoardLogger) and shows else None
 
 
 @contextmanager
@@ -89,12 +91,15 @@ class Throughput(Callback):
     - `train/gradient_norm`: mean, before clipping;
     - `train/clipped`: share of the steps whose gradient was clipped;
     - `train/tokens_per_second`: without padding, and without the time of validations.
+
+    Tokens are those of all ranks, and seconds those of this one.
     """
 
     def __init__(self, every_n_steps: int) -> None:
         self.every_n_steps = every_n_steps
         self.tokens = 0
         self.seconds = 0.0
+        self.memory = 0  # bytes at most, of all ranks
         self.latest: dict[str, float] = {}  # what was logged last
         self._started: float | None = None
         self._forget()
@@ -144,7 +149,7 @@ class Throughput(Callback):
     def _log(self, trainer: Trainer) -> None:
         self._stop()
         self._start()
-        figures = {f"train/{name}": _weighted(means) for name, means in self._means.items()}
+        figures = {f"train/{name}": _weighted(mean) for name, mean in self._stretch().items()}
         figures["train/learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
         figures["train/tokens_per_second"] = self._stretch_tokens / (self.seconds - self._stretch_began)
         self.latest = figures
@@ -152,16 +157,23 @@ class Throughput(Callback):
             logger.log_metrics(figures, step=trainer.global_step)
         self._forget()
 
+    def _stretch(self) -> dict[str, dict[str, Any]]:
+        """Return, by name, the values of each batch since the last log, means over all ranks, and their weights. Waits
+        for all ranks."""
+        return {
+            name: {
+                "values": ranks.mean(torch.stack([value for value, _ in means])),
+                "weights": [weight for _, weight in means],
+            }
+            for name, means in self._means.items()
+        }
+
     def state_dict(self) -> dict[str, Any]:
         if self._started is not None:
             self._stop()
             self._start()
-        means = {
-            name: {"values": torch.stack([value for value, _ in means]), "weights": [weight for _, weight in means]}
-            for name, means in self._means.items()
-        }
         counts = {"batches": self._batches, "tokens": self._stretch_tokens, "began": self._stretch_began}
-        return {"tokens": self.tokens, "seconds": self.seconds, "stretch": counts | {"means": means}}
+        return {"tokens": self.tokens, "seconds": self.seconds, "stretch": counts | {"means": self._stretch()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.tokens, self.seconds, stretch = state_dict["tokens"], state_dict["seconds"], state_dict["stretch"]
@@ -180,14 +192,13 @@ class Throughput(Callback):
             "tokens": self.tokens,
             "seconds": round(self.seconds, 3),
             "tokens_per_second": round(self.tokens / self.seconds, 1) if self.seconds else 0.0,
-            "peak_memory_mib": round(peak_memory() / MEBIBYTE, 1),
+            "peak_memory_mib": round(max(self.memory, peak_memory()) / MEBIBYTE, 1),
         }
 
 
-def _weighted(means: list[tuple[Tensor, int]]) -> float:
-    weights = [weight for _, weight in means]
-    values: list[float] = torch.stack([value for value, _ in means]).tolist()
-    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
+def _weighted(mean: dict[str, Any]) -> float:
+    values, weights = mean["values"].tolist(), mean["weights"]
+    return float(sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights))
 
 
 def peak_memory() -> int:

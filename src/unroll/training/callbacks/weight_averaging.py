@@ -39,11 +39,6 @@ class _Average(WeightAveraging, ABC):
             averaged: optimiser steps before this one.
         """
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        # Lightning makes the weights float64 after this, and a copy in float32 would round them at each validation.
-        trainer.precision_plugin.convert_module(pl_module)
-        super().setup(trainer, pl_module, stage)
-
 
 class WeightAverage(_Average):
     """An exponential moving average with warm-up: a <- d a + (1 - d) w with d = min(decay, (1 + t) / (10 + t)), where t

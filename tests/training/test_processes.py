@@ -1,0 +1,136 @@
+"""Several processes train as one does: the same batches, the same weights, the same figures, one run to resume."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training.boards import events
+from tests.training.resuming import Killed, Killer, assert_same_run, imdb, novel
+from tests.training.together import Together, together
+from unroll import checkpoint, ranks
+from unroll.config import Config
+from unroll.training.run import Run, run_in
+
+EXACT = {"precision": "64-true"}
+NO_DROPOUT = {"dropout": 0.0, "word_dropout": 0.0}
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Together]:
+    with together(tmp_path_factory.mktemp("processes")) as pool:
+        yield pool
+
+
+def weights(folder: Path, name: str = "last") -> dict[str, Any]:
+    return checkpoint.load(folder / "checkpoints" / f"{name}.ckpt")["state_dict"]
+
+
+def farthest(one: Path, other: Path) -> float:
+    """The largest difference of a weight between two runs, relative to the largest weight."""
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    return max(float((first[name] - second[name]).abs().max() / first[name].abs().max()) for name in first)
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def assert_same_figures(one: Path, other: Path, tolerance: float) -> None:
+    """The same steps, tokens and metrics; the same curves."""
+    first, second = summary(one), summary(other)
+    for name in ("steps", "epochs", "tokens"):
+        assert first["train"][name] == second["train"][name]
+    assert first["metrics"].keys() == second["metrics"].keys()
+    for name, value in first["metrics"].items():
+        assert second["metrics"][name] == pytest.approx(value, rel=tolerance, abs=tolerance), name
+    boards = [events(folder) for folder in (one, other)]
+    tags = [sorted(board.Tags()["scalars"]) for board in boards]
+    assert tags[0] == tags[1]
+    for tag in tags[0]:
+        if tag not in ("train/tokens_per_second", "train/padding"):  # each part is as long as its longest document
+            points = [[(point.step, point.value) for point in board.Scalars(tag)] for board in boards]
+            assert [step for step, _ in points[0]] == [step for step, _ in points[1]], tag
+            for (_, left), (_, right) in zip(*points, strict=True):  # TensorBoard keeps float32
+                assert right == pytest.approx(left, rel=1e-5, abs=1e-6), tag
+
+
+REVIEWS: dict[str, dict[str, Any]] = {
+    # 16 of 360 documents a batch, the last of 8; every option that changes a step.
+    "averaged": {"optimizer": {"ema_decay": 0.9}, "trainer": EXACT | {"accumulate_grad_batches": 2}},
+    # Batches of one to a few documents: some ranks have none.
+    "spare": {"data": {"batch_size": None, "max_tokens": 24}, "trainer": EXACT | {"max_steps": 30}},
+    "weighted": {
+        "data": {"class_weights": "balanced"},
+        "optimizer": {"embedding": "rows"},
+        "trainer": EXACT | {"max_epochs": 1},
+    },
+}
+
+
+@pytest.mark.parametrize("name", REVIEWS)
+def test_reviews_train_as_in_one_process(processes: Together, reviews: Path, tmp_path: Path, name: str) -> None:
+    for size in (1, 2, 3):
+        groups = {key: dict(group) for key, group in REVIEWS[name].items()}
+        processes.train(size, imdb(reviews, tmp_path / str(size), model=NO_DROPOUT, **groups), tmp_path / str(size))
+    for size in (2, 3):
+        assert farthest(tmp_path / "1", tmp_path / str(size)) < 1e-12
+        assert_same_figures(tmp_path / "1", tmp_path / str(size), 1e-9)
+
+
+def test_a_text_trains_as_in_one_process(processes: Together, tmp_path: Path) -> None:
+    settings = {
+        "model__input_dropout": 0.0,
+        "data__batch_size": 5,
+        "tbptt__stride": 4,
+        "trainer__precision": "64-true",
+        "optimizer__average_after": 1,
+        "model__temporal_penalty": 0.1,
+    }
+    for size in (1, 2, 3):
+        processes.train(size, novel(tmp_path, tmp_path / str(size), **settings), tmp_path / str(size))
+    for size in (2, 3):
+        assert farthest(tmp_path / "1", tmp_path / str(size)) < 1e-12
+        assert_same_figures(tmp_path / "1", tmp_path / str(size), 1e-9)
+
+
+# Resuming.
+
+
+@pytest.mark.parametrize(("size", "precision"), [(1, "64-true"), (2, "32-true"), (3, "64-true")])
+def test_a_run_is_resumed_to_the_last_bit(processes: Together, tmp_path: Path, size: int, precision: str) -> None:
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    settings = {"data__batch_size": 5, "encoder__weight_dropout": 0.2, "tbptt__state_dropout": 0.1}
+    settings["trainer__precision"] = precision
+    processes.train(size, novel(tmp_path, whole, **settings), whole)
+    processes.call(size, cut_off_in_place, novel(tmp_path, resumed, **settings), resumed)
+    processes.train(size, Config(resume=str(resumed)), resumed)
+    assert_same_run(whole, resumed)
+
+
+def cut_off_in_place(config: Any, folder: Path) -> None:
+    """Train as one of several processes until a step in the second epoch, and end without saving."""
+    folder.mkdir(exist_ok=True)
+    config.trainer.devices = ranks.world_size()
+    callbacks = Run._callbacks
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "_callbacks", lambda self: [*callbacks(self), Killer("on_train_batch_end", 28)])
+        with pytest.raises(Killed):
+            run_in(folder, config, {})
+
+
+def test_a_run_is_resumed_by_another_number_of_processes(processes: Together, tmp_path: Path) -> None:
+    settings = {"model__input_dropout": 0.0, "data__batch_size": 5, "trainer__precision": "64-true"}
+    whole = tmp_path / "whole"
+    processes.train(1, novel(tmp_path, whole, **settings), whole)
+    for sizes in ((1, 2), (2, 3), (3, 1)):
+        resumed = tmp_path / f"{sizes}"
+        processes.call(sizes[0], cut_off_in_place, novel(tmp_path, resumed, **settings), resumed)
+        processes.train(sizes[1], Config(resume=str(resumed)), resumed)
+        assert farthest(whole, resumed) < 1e-12
+        assert_same_figures(whole, resumed, 1e-9)
