@@ -33,9 +33,9 @@ class Together:
         for rank, channel in enumerate(self._channels[:world_size]):
             channel.send((rank, world_size, address, work, arguments))
         results = [channel.recv() for channel in self._channels[:world_size]]
-        failed = [result for is_good, result in results if not is_good]
+        failed = [trace for _, trace in results if trace]
         assert not failed, "\n".join(failed)
-        return [result for _, result in results]
+        return [result for result, _ in results]
 
     def train(self, world_size: int, config: Any, folder: Path, changes: Mapping[str, Any] | None = None) -> None:
         """Train in a folder, which is made if it is not there."""
@@ -47,7 +47,6 @@ class Together:
     def end(self) -> None:
         for channel, process in zip(self._channels, self._processes, strict=True):
             channel.close()
-            process.join(10)
             process.kill()
 
 
@@ -81,8 +80,8 @@ def _serve(channel: Any) -> None:
         try:
             if world_size > 1:
                 ranks.begin(address, rank, world_size, rank, cuda=False)
-            channel.send((True, work(*arguments)))
+            channel.send((work(*arguments), ""))
         except BaseException:
-            channel.send((False, f"rank {rank}: {traceback.format_exc()}"))
+            channel.send((None, f"rank {rank}: {traceback.format_exc()}"))
         finally:
             ranks.end()

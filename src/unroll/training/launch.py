@@ -31,6 +31,7 @@ from unroll.tasks.spec import TASKS
 from unroll.training.saved_run import settings_in, stopped_before_training
 
 SECONDS_TO_END = 30  # for the other processes, after one has failed
+SECONDS_OF_ONE = 1.0  # signals within this are one: some programs send theirs to a process, and to its group as well
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -129,6 +130,11 @@ def joined(place: Place, config: Config) -> Iterator[None]:
         UserError: the other processes did not come.
     """
     place.announce()
+    if place.address == "env://" and "MASTER_ADDR" not in os.environ:  # srun says where it runs in a form of its own
+        from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+        srun = SLURMEnvironment()
+        os.environ.update(MASTER_ADDR=srun.main_address, MASTER_PORT=str(srun.main_port))
     import torch
 
     from unroll import ranks
@@ -190,7 +196,13 @@ def _forwarding(started: Sequence[BaseProcess]) -> Iterator[list[int]]:
     """Pass signals on in this block, and yield a list of those that came."""
     received: list[int] = []
 
+    last = 0.0
+
     def forward(number: int, frame: FrameType | None) -> None:
+        nonlocal last
+        if received and time.monotonic() - last < SECONDS_OF_ONE:
+            return
+        last = time.monotonic()
         received.append(number)
         for process in started:
             if process.is_alive() and process.pid is not None:
@@ -276,7 +288,8 @@ def _work(
             traceback.print_exc()
             message = f"rank {place.rank} failed ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
     if message:
-        channel.send((code, message))
+        with suppress(OSError):  # nobody is there
+            channel.send((code, message))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # at once: others wait for a process that is gone, and would not notice one that ends slowly

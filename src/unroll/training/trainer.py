@@ -26,7 +26,10 @@ def trainer_arguments(config: Config) -> dict[str, Any]:
         # Buckets of gradients are rebuilt after the first step, in another order, and so are the sums of three ranks or
         # more: a resumed run would not be the same. They are not where unused weights are looked for.
         strategy: Any = DDPStrategy(
-            timeout=ranks.LONGEST_WAIT, broadcast_buffers=False, find_unused_parameters=ranks.world_size() > 2
+            timeout=ranks.LONGEST_WAIT,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+            find_unused_parameters=ranks.world_size() > 2,
         )
     else:
         given |= {"devices": 1, "num_nodes": 1}

@@ -17,6 +17,8 @@ from unroll.errors import Diverged, UserError
 from unroll.tasks.finite import all_finite
 from unroll.training import lightning_loops
 
+SECONDS_BETWEEN_AGREEMENTS = 0.5
+
 
 class DurableIO(TorchCheckpointIO):
     """Writes checkpoints atomically into the target folder, and reads them as data only."""
@@ -62,6 +64,8 @@ class Checkpointing(Callback):
         self.best_metrics: dict[str, float] = {}  # the validation that `best.ckpt` was saved after
         self._validated = self._finished = False
         self._saved_step, self._saved_at = 0, time.monotonic()
+        self._agree_at = self._agreed_step = 0  # steps: the next agreement of all ranks, and the last
+        self._agreed_at = time.monotonic()
         self._position: dict[str, int] | None = None  # of the batch that begins
         self._random: dict[str, Any] | None = None  # to be restored when training begins
         self.received = 0  # a signal, which stops the run where it is saved next
@@ -83,22 +87,28 @@ class Checkpointing(Callback):
         if batch_idx % trainer.accumulate_grad_batches:
             return
         self._position = {"epoch": trainer.current_epoch, "batch": batch_idx}
-        is_due = self._is_due(trainer.global_step)
-        if ranks.world_size() > 1:
-            due, self.received = ranks.largest([is_due and ranks.rank() == 0, self.received])
-            is_due = bool(due)
-        if is_due or self.received:
+        step = trainer.global_step
+        is_due = self._validated or bool(self.every_n_steps and step % self.every_n_steps == 0)
+        self.has_stopped = False
+        if step >= self._agree_at:
+            is_late, self.has_stopped = self._agree(step)
+            is_due = is_due or is_late
+        if self.has_stopped or (is_due and (self._validated or step != self._saved_step)):
             self.save_last(trainer)
-        self.has_stopped = bool(self.received)
 
-    def _is_due(self, step: int) -> bool:
-        if self._validated:
-            return True
-        if step == self._saved_step:
-            return False
-        if self.every_n_steps and step % self.every_n_steps == 0:
-            return True
-        return self.every_n_minutes is not None and time.monotonic() - self._saved_at >= 60 * self.every_n_minutes
+    def _agree(self, step: int) -> tuple[bool, bool]:
+        """Return whether it is time to save, by rank 0's clock, and whether a signal came to any rank.
+
+        Waits for all ranks. That takes a millisecond, so they do it about twice a second, and not at each step.
+        """
+        now = time.monotonic()
+        is_late = self.every_n_minutes is not None and now - self._saved_at >= 60 * self.every_n_minutes
+        steps, microseconds = step - self._agreed_step, int(1e6 * (now - self._agreed_at))
+        self._agreed_at, self._agreed_step = now, step
+        late, self.received, longest = ranks.largest([is_late and ranks.rank() == 0, self.received, microseconds])
+        pause = int(1e6 * SECONDS_BETWEEN_AGREEMENTS * steps / max(1, longest)) if ranks.world_size() > 1 else 1
+        self._agree_at = step + max(1, pause)
+        return bool(late), bool(self.received)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -157,6 +167,8 @@ class Checkpointing(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_at, self._finished = time.monotonic(), False
+        self._agree_at = self._agreed_step = trainer.global_step
+        self._agreed_at = self._saved_at
         if self._random is not None:
             lightning_loops.begin_again(trainer)
         self._set_random_state(pl_module.device)
