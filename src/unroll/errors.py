@@ -36,10 +36,11 @@ class Interrupted(UserError):
 
 
 class Elsewhere(UserError):
-    """Another process of the same run failed, or is gone. The message is that process's."""
+    """Another process of the same run failed, and says why; or it is gone, and rank 0 says so. All others have an empty
+    message."""
 
-    def __init__(self, exit_code: int = 1) -> None:
-        super().__init__("another process of the run has ended")
+    def __init__(self, exit_code: int = 1, message: str = "") -> None:
+        super().__init__(message)
         self.exit_code = exit_code
 
 

@@ -66,7 +66,7 @@ def run(work: Callable[[], object]) -> int:
         work()
         sys.stdout.flush()
     except Elsewhere as error:
-        return error.exit_code
+        return _failed(str(error), error.exit_code) if str(error) else error.exit_code
     except UserError as error:
         return _failed(str(error), error.exit_code)
     except KeyboardInterrupt:  # in a thread other than the main one
