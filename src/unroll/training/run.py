@@ -162,17 +162,12 @@ def _check_same(machines: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
 
 def _explained(error: Exception, run: Run) -> UserError:
     """Return the error that says in one line what ended a run, and keep the traceback in `error.log`."""
-    log = run.run_dir / "error.log"
+    log, kept = run.run_dir / "error.log", run.checkpoints.last
     if ranks.is_lost(error):  # the other process has written it
-        kept = (
-            f"resume it: {typed('train', f'resume={run.whole}')}"
-            if run.checkpoints.last.exists()
-            else "nothing is saved"
-        )
-        return Elsewhere(message=f"another process of the run has ended; {kept}" if ranks.rank() == 0 else "")
+        then = f"resume it: {typed('train', f'resume={run.whole}')}" if kept.exists() else "nothing is saved"
+        return Elsewhere(message=f"another process of the run has ended; {then}" if ranks.rank() == 0 else "")
     with suppress(OSError):  # the disk may be full, and that may be what the error says
         write_text(log, traceback.format_exc())
-    kept = run.checkpoints.last
     if isinstance(error, OSError):
         return UserError(_unwritable(error, run))
     if isinstance(error, Diverged):
