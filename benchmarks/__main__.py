@@ -96,6 +96,14 @@ def busy(request: Request) -> Table:
     return busy(recipes, request.steps or 150, request.rounds)
 
 
+def processes(request: Request) -> Table:
+    """data-parallel training in one to four processes (steps: of a run); long"""
+    from benchmarks.processes import processes
+
+    recipes = {"reviews": request.reviews("task=imdb"), "novel": request.novel("task=mysterious_island")}
+    return processes({name: read(settings) for name, settings in recipes.items()}, request.steps or 60, request.rounds)
+
+
 def time_to_quality(request: Request) -> Table:
     """seconds until as good as the textbook's final model (steps: of the textbook's run); long"""
     settings = request.default()
@@ -139,6 +147,7 @@ TABLES: dict[str, Callable[[Request], Table]] = {
     "scaling": scaling,
     "overhead": overhead,
     "busy": busy,
+    "processes": processes,
     "time-to-quality": time_to_quality,
     "baselines": baselines,
     "peers": peers,

@@ -13,8 +13,8 @@ import pytest
 
 from tests.training.conftest import small_config
 from unroll.errors import ConfigError
-from unroll.training import launch
-from unroll.training.launch import Place
+from unroll.training import place
+from unroll.training.place import Place
 
 
 @pytest.fixture
@@ -30,31 +30,31 @@ def give(environment: pytest.MonkeyPatch, **variables: object) -> None:
 
 
 def test_a_process_by_itself_has_no_place(environment: pytest.MonkeyPatch) -> None:
-    assert launch.outer() is None
+    assert place.outer() is None
     give(environment, SLURM_STEP_NUM_TASKS=1, SLURM_PROCID=0)  # srun with a single task
-    assert launch.outer() is None
+    assert place.outer() is None
 
 
 def test_torchrun_gives_a_place(environment: pytest.MonkeyPatch) -> None:
     give(environment, TORCHELASTIC_RUN_ID="none", RANK=5, WORLD_SIZE=8, LOCAL_RANK=1, LOCAL_WORLD_SIZE=4)
-    assert launch.outer() == Place(5, 8, 1, 4)
+    assert place.outer() == Place(5, 8, 1, 4)
 
 
 def test_srun_gives_a_place(environment: pytest.MonkeyPatch) -> None:
     give(environment, SLURM_STEP_NUM_TASKS=8, SLURM_STEP_NUM_NODES=2, SLURM_PROCID=5, SLURM_LOCALID=1)
     give(environment, MASTER_ADDR="first", MASTER_PORT=29500)
-    assert launch.outer() == Place(5, 8, 1, 4)
+    assert place.outer() == Place(5, 8, 1, 4)
     give(environment, SLURM_STEP_NUM_NODES=3)
     with pytest.raises(ConfigError, match="srun runs 8 tasks on 3 machines; write --ntasks-per-node=N"):
-        launch.outer()
+        place.outer()
 
 
 def test_the_settings_take_over_what_was_started(reviews: Path, tmp_path: Path) -> None:
     config = small_config(reviews, tmp_path / "run")
-    taken, changes = launch.at(Place(5, 8, 1, 4), config, {})
+    taken, changes = place.at(Place(5, 8, 1, 4), config, {})
     assert (taken.trainer.devices, taken.trainer.num_nodes, changes) == (4, 2, {})
     config.resume = str(tmp_path)
-    _, changes = launch.at(Place(5, 8, 1, 4), config, {"data.path": "x"})
+    _, changes = place.at(Place(5, 8, 1, 4), config, {"data.path": "x"})
     assert changes == {"data.path": "x", "trainer.devices": 4, "trainer.num_nodes": 2}
 
 
@@ -62,14 +62,14 @@ def test_what_cannot_be_shared_is_refused(reviews: Path, tmp_path: Path) -> None
     config = small_config(reviews, tmp_path / "run", data={"batch_size": 2}, trainer={"devices": 3})
     message = "3 processes share each batch, and data.batch_size=2 is less; write data.batch_size=3 or more"
     with pytest.raises(ConfigError, match=message):
-        launch.processes(config, {})
+        place.processes(config, {})
     with pytest.raises(ConfigError, match=message):
-        launch.at(Place(0, 3, 0, 3), config, {})
+        place.at(Place(0, 3, 0, 3), config, {})
     with pytest.raises(ConfigError, match=r"trainer\.devices=3 and trainer\.num_nodes=1, but 2 processes were started"):
-        launch.at(Place(0, 2, 0, 2), config, {})
+        place.at(Place(0, 2, 0, 2), config, {})
     config.trainer.num_nodes = 2
     with pytest.raises(ConfigError, match="start the command on every machine, by torchrun or srun"):
-        launch.processes(config, {})
+        place.processes(config, {})
 
 
 def test_a_process_that_is_killed_ends_the_run_with_one_line(reviews: Path, tmp_path: Path) -> None:

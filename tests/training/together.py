@@ -67,7 +67,7 @@ def _serve(channel: Any) -> None:
     import torch
 
     from unroll import ranks
-    from unroll.training.launch import Place
+    from unroll.training.place import Place
 
     torch.set_num_threads(1)
     while True:

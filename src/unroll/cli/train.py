@@ -11,7 +11,7 @@ from typing import Any
 
 from unroll import __version__, progress, runtime
 from unroll.errors import ConfigError, UserError
-from unroll.training import launch
+from unroll.training import place
 
 # Options of Hydra that print something instead of training.
 _PRINTS = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--shell-completion", "-sc", "--version")
@@ -19,9 +19,11 @@ _PRINTS = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--she
 
 def main(arguments: list[str]) -> None:
     """Train by the settings in `arguments`; with `--multirun`, once for each combination of their values."""
-    place = launch.outer()
-    if place is not None and place.rank:
-        launch.silence()
+    outer = place.outer()
+    if outer is not None:
+        outer.announce()
+        if outer.rank:
+            place.silence()
     if not any(argument.partition("=")[0] in _PRINTS for argument in arguments):
         print(f"unroll {__version__}: reading the settings", flush=True)  # before anything is imported that takes time
     import hydra
@@ -85,9 +87,9 @@ def train_by(config: Any, overrides: Sequence[str]) -> dict[str, Any]:
 
     given = {} if config.resume in (None, AUTO) else changes(config, overrides)
     progress.say(f"{config.task if config.resume in (None, AUTO) else config.resume}: loading torch and Lightning")
-    place = launch.outer()
-    if place is not None or launch.processes(config, given) == 1:  # else each of them prepares itself
-        shared = None if place is None else max(1, runtime.usable_cores() // place.local_size)
+    outer = place.outer()
+    if outer is not None or place.processes(config, given) == 1:  # else each of them prepares itself
+        shared = None if outer is None else max(1, runtime.usable_cores() // outer.local_size)
         runtime.configure(config.threads or shared, full_windows=TASKS[kind_of(config)].full_windows)
     return train(config, given)
 

@@ -13,7 +13,7 @@ from unroll import progress
 from unroll.config import AUTO, Config
 from unroll.errors import ConfigError
 from unroll.shown import shown
-from unroll.training import launch
+from unroll.training import launch, place
 from unroll.training.run_dir import claimed
 from unroll.training.saved_run import automatic, ends, is_complete
 
@@ -34,11 +34,11 @@ def train(config: Config, changes: Mapping[str, Any] | None = None) -> dict[str,
         Diverged: the loss or the gradient was not finite; checkpoints are those from before.
         Interrupted: a signal stopped the run, after saving; `summary.json` says so.
     """
-    place = launch.outer()
-    if place is None:
+    outer = place.outer()
+    if outer is None:
         return _train(config, changes or {}, claimed)
-    with launch.joined(place, config):
-        return _train(*launch.at(place, config, changes or {}), _claimed_by_the_first)
+    with place.joined(outer, config):
+        return _train(*place.at(outer, config, changes or {}), _claimed_by_the_first)
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def _train(config: Config, changes: Mapping[str, Any], claim: Any) -> dict[str, 
         if config.resume is not None and is_complete(Path(config.resume)) and not ends(changes):
             progress.say(f"the run in {shown(config.resume)} is complete")
             return _summary_in(Path(config.resume))
-    count = launch.processes(config, changes) if claim is claimed else 1
+    count = place.processes(config, changes) if claim is claimed else 1
     with claim(config, anew=is_automatic) as run_dir:
         if count > 1:
             launch.run(count, run_dir, config, changes)
