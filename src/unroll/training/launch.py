@@ -128,7 +128,10 @@ def _reason(
         if process.exitcode is not None and process.exitcode < 0:
             name = signal.Signals(-process.exitcode).name
             return UserError(f"rank {rank} of {len(started)} was ended by {name}, and the others with it; {then}")
-    return UserError(f"a process of the run ended without a word; {then}")
+    return UserError(
+        f"a process of the run ended before it could say why; {then}. A program of your own calls unroll.train under "
+        'if __name__ == "__main__":'
+    )
 
 
 def _work(
