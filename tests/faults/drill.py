@@ -21,6 +21,7 @@ from tests.faults import bombs, damage, fuzz, hostile, kills
 from tests.faults.full import full, may_mount
 from tests.faults.interrupts import interrupts
 from tests.faults.outcome import Outcome
+from tests.faults.ranks import kill_one_of_two
 from tests.faults.strangers import strangers
 from tests.faults.together import together
 from unroll import checkpoint
@@ -64,6 +65,10 @@ class Kind:
 def _kills(place: Place, count: int, seed: int) -> Iterator[Outcome]:
     for task in TASKS[:count]:  # the short form kills one
         yield kills.kill(task, place.folder, count, seed)
+
+
+def _ranks(place: Place, count: int, seed: int) -> Iterator[Outcome]:
+    yield kill_one_of_two(place.folder, count, seed)
 
 
 def _damage(place: Place, count: int, seed: int) -> Iterator[Outcome]:
@@ -112,6 +117,7 @@ def _bombs(place: Place, count: int, seed: int) -> Iterator[Outcome]:
 # The files that expand, and the checkpoints of strangers, are the same each time.
 KINDS = {
     "kills": Kind(_kills, 1, 30, 500, 25),
+    "ranks": Kind(_ranks, 0, 6, 60, 6),
     "damage": Kind(_damage, 10, 200, 1700, 100, in_process=True),
     "fuzz": Kind(_fuzz, 30, 1500, 12_500, 500, in_process=True),
     "hostile": Kind(_hostile, 1, 1, 1, 1),

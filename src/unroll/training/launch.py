@@ -57,9 +57,12 @@ def run(count: int, run_dir: Path, config: Config, changes: Mapping[str, Any]) -
             started.append(process)
             channels.append(ours)
         with _forwarding(started) as received:
-            said = _watch(started, channels)
-    if any(process.exitcode for process in started):
-        raise _reason(started, said, received, run_dir)
+            said, outlasted = _watch(started, channels)
+    codes = {rank: process.exitcode or 0 for rank, process in enumerate(started) if rank not in outlasted}
+    if any(codes.values()):
+        is_saved = (run_dir / "checkpoints" / "last.ckpt").exists() or stopped_before_training(run_dir)
+        then = f"resume it: {typed('train', f'resume={run_dir}')}" if is_saved else "nothing was saved"
+        raise _reason(codes, said, received, then)
 
 
 @contextmanager
@@ -92,42 +95,54 @@ def _forwarding(started: Sequence[BaseProcess]) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _watch(started: Sequence[BaseProcess], channels: Sequence[Connection]) -> dict[int, tuple[int, str]]:
-    """Wait until all processes have ended, and return what those that failed said, with their exit codes, by rank."""
-    said: dict[int, tuple[int, str]] = {}
-    ends = None
-    while alive := [process.sentinel for process in started if process.is_alive()]:
-        wait(alive, timeout=None if ends is None else 1.0)
+def _watch(
+    started: Sequence[BaseProcess], channels: Sequence[Connection]
+) -> tuple[dict[int, tuple[int, str]], set[int]]:
+    """Wait until all processes have ended, and end those that outlast a failed one for too long.
+
+    Returns:
+        said: what those that failed said, by rank, each with its exit code.
+        outlasted: the ranks that were ended here.
+    """
+    ends, outlasted = None, set()
+    while alive := [process for process in started if process.is_alive()]:
+        wait([process.sentinel for process in alive], timeout=None if ends is None else 1.0)
         if ends is None and any(process.exitcode for process in started):
             ends = time.monotonic() + SECONDS_TO_END
         if ends is not None and time.monotonic() > ends:
+            outlasted |= {rank for rank, process in enumerate(started) if process.is_alive()}
             for process in started:
                 process.kill()
+    said: dict[int, tuple[int, str]] = {}
     for rank, channel in enumerate(channels):
         with suppress(EOFError, OSError):
             if channel.poll():
                 said[rank] = channel.recv()
-    return said
+    return said, outlasted
 
 
 def _reason(
-    started: Sequence[BaseProcess], said: Mapping[int, tuple[int, str]], received: Sequence[int], run_dir: Path
+    codes: Mapping[int, int], said: Mapping[int, tuple[int, str]], received: Sequence[int], then: str
 ) -> UserError:
-    """Return the error that says why a run ended."""
-    kept = run_dir / "checkpoints" / "last.ckpt"
-    saved = kept.exists() or stopped_before_training(run_dir)
-    then = f"resume it: {typed('train', f'resume={run_dir}')}" if saved else "nothing was saved"
+    """Return the error that says why a run ended.
+
+    Args:
+        codes: exit codes of the ranks that ended by themselves.
+        said: see `_watch`.
+        received: signals.
+        then: what to do.
+    """
+    if received and not said:
+        return Interrupted(f"stopped by {signal.Signals(received[0]).name}; {then}", received[0])
+    for rank, code in codes.items():
+        if code < 0 and not received:
+            name = signal.Signals(-code).name
+            return UserError(f"rank {rank} was ended by {name}, and the others with it; {then}")
     if said:
         code, message = said[min(said)]
         error = UserError(message)
         error.exit_code = code
         return error
-    if received:
-        return Interrupted(f"stopped by {signal.Signals(received[0]).name}; {then}", received[0])
-    for rank, process in enumerate(started):
-        if process.exitcode is not None and process.exitcode < 0:
-            name = signal.Signals(-process.exitcode).name
-            return UserError(f"rank {rank} of {len(started)} was ended by {name}, and the others with it; {then}")
     return UserError(
         f"a process of the run ended before it could say why; {then}. A program of your own calls unroll.train under "
         'if __name__ == "__main__":'
@@ -140,8 +155,8 @@ def _work(
     """What each process does, from its beginning to its end."""
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # Ctrl-C goes to the process that started this one, which passes it on
-    for number in _SIGNALS[:2]:
-        signal.signal(number, lambda number, frame: os._exit(128 + number))  # until training handles it
+    for number in _SIGNALS[:2]:  # until training handles them: a handler in Python would wait for torch to return
+        signal.signal(number, signal.SIG_DFL)
     threading.Thread(target=_end_with, args=(channel,), daemon=True).start()
     place.announce()
     if place.rank:

@@ -32,8 +32,8 @@ class Place:
 
     def announce(self) -> None:
         """Set the environment variables of torchrun, which Lightning reads. Before torch is loaded, this also silences
-        what it says of connections and of weights without a gradient."""
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        what it logs of connections and of weights without a gradient. What matters is raised."""
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
         node = self.rank // self.local_size
         numbers = {"RANK": self.rank, "WORLD_SIZE": self.world_size, "LOCAL_RANK": self.local_rank, "GROUP_RANK": node}
         os.environ.update({name: str(number) for name, number in numbers.items()})
