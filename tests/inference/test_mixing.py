@@ -30,7 +30,7 @@ def text(length: int, seed: int) -> Ids:
 
 
 def tokens(ids: Ids) -> TokenizedText:
-    return TokenizedText(ids, TokenSize())
+    return TokenizedText(ids, TokenSize(), unknown=0)
 
 
 TRAIN, VAL, TEST = text(900, 0), text(150, 1), text(130, 2)

@@ -26,8 +26,9 @@ class TextDataConfig(DataConfig):
 
     source: str = setting("auto", choices=("auto", "local", "download", "embedded"))  # auto: the first that can be had
     gutenberg: int | None = setting(None, 1)  # number of a book of Project Gutenberg
-    encoding: str = "utf-8"  # of the file at `path`
-    max_characters: int = setting(MAX_TEXT, 2, 10**9)  # of the text; a longer one is an error
+    encoding: str = "utf-8"  # of the files at `path`
+    text_column: str = "text"  # the texts of a table
+    max_characters: int = setting(MAX_TEXT, 2, 10**9)  # of a text that is held in memory; a longer one stays on disk
     limit: int | None = setting(None, 2)  # the first so many training characters
     val_fraction: float = setting(0.05, 1e-6, 0.45)  # of the text, before the test part
     test_fraction: float = setting(0.05, 1e-6, 0.45)  # of the text, at its end

@@ -14,18 +14,22 @@ from unroll import ranks
 from unroll.batching.loader import ResumableLoader
 from unroll.batching.streams import Lanes, Window, WindowSampler, stretches
 from unroll.config import LanguageModelingConfig
+from unroll.corpora.long_texts import LongText, find_long_text
 from unroll.corpora.texts import Text, find_text
 from unroll.errors import DataError
 from unroll.tasks.data import LAGS, STRETCHES, TaskData
 from unroll.text.codec import Codec, Ids, TokenizedText, count
-from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
+from unroll.text.stored import StoredText, stored
+from unroll.text.vocabulary import Vocabulary
 
+MILLION = 2**20
 EVALUATION_WINDOW = 1024  # tokens at a time, in one lane; the figures do not depend on it
 
 
 class LanguageModelingData(TaskData):
     """A text in three parts, in its order, and the tokens of the training part."""
 
+    notes: tuple[str, ...]  # what was changed in the text
     codec: Codec
     vocabulary: Vocabulary  # the codec's
     opening: str  # the training part's first token
@@ -39,12 +43,12 @@ class LanguageModelingData(TaskData):
         self._is_set_up = False
 
     def prepare_data(self) -> None:
-        """Fetch the text.
+        """Fetch the text; keep the tokens of a long one on disk.
 
         Raises:
             DataError: it can't be fetched or read; the message says what to do.
         """
-        _ = self._text
+        _ = self._stored if self._long is not None else self._text
 
     @cached_property
     def _text(self) -> Text:
@@ -59,6 +63,37 @@ class LanguageModelingData(TaskData):
             max_characters=config.max_characters,
         )
 
+    @cached_property
+    def _long(self) -> LongText | None:
+        """The text, where it is one of files that are read in chunks."""
+        config = self.config
+        if config.path is None:
+            return None
+        return find_long_text(Path(config.path), config.encoding, config.text_column, config.max_characters)
+
+    @cached_property
+    def _stored(self) -> StoredText:
+        config, text = self.config, self._long
+        assert text is not None
+        cut = config.val_fraction, config.test_fraction, config.limit
+        learnt = config.tokenizer, config.min_freq, config.max_size
+        return stored(
+            Path(config.folder),
+            [*text.state(), *cut, *learnt],
+            text.chunks,
+            self._parts,
+            lambda counts: Codec.learn(config.tokenizer, counts, config.min_freq, config.max_size),
+            config.tokenizer,
+        )
+
+    def _parts(self, length: int) -> tuple[tuple[int, int], ...]:
+        """Return where the parts of a text of so many characters begin and end."""
+        config = self.config
+        val_start = round(length * (1 - config.val_fraction - config.test_fraction))
+        test_start = round(length * (1 - config.test_fraction))
+        end = val_start if config.limit is None else min(val_start, config.limit)  # of the training part
+        return (0, end), (val_start, test_start), (test_start, length)
+
     def setup(self, stage: str | None = None) -> None:
         """Split and encode the text.
 
@@ -67,25 +102,34 @@ class LanguageModelingData(TaskData):
         """
         if self._is_set_up:
             return
-        config, found = self.config, self._text
-        self.source, self.origin, self.notes = found.source, found.origin, found.notes
-        text = found.text
-        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
-        val_start = round(len(text) * (1 - config.val_fraction - config.test_fraction))
-        test_start = round(len(text) * (1 - config.test_fraction))
-        end = val_start if config.limit is None else min(val_start, config.limit)  # of the training part
-        counts = count(config.tokenizer, text[:end])
-        self.codec = Codec.learn(config.tokenizer, counts, config.min_freq, config.max_size)
+        if self._long is not None:
+            self._read_stored(self._long)
+        else:
+            self._encode(self._text)
+            del self._text  # frees memory
         self.vocabulary = self.codec.vocabulary
-        parts = ((0, end), (val_start, test_start), (test_start, len(text)))
-        self.train, self.val, self.test = (self.codec.tokenize(text[begin:stop]) for begin, stop in parts)
         self._check_lengths()
-        if len(counts) == 1:
-            only = self.codec.label(next(iter(counts)))
+        beginning = self.train.ids[:MILLION]
+        if (beginning == beginning[0]).all():
+            only = self.codec.label(self.vocabulary.tokens[int(beginning[0])])
             raise DataError(f"{self.origin}: the training part holds {only!r} alone; give it a real text")
-        self.opening = self.codec.first(text)
-        del self._text  # frees memory
         self._is_set_up = True
+
+    def _read_stored(self, text: LongText) -> None:
+        found = self._stored
+        self.source, self.origin, self.notes = "local", str(text), ()
+        self.fingerprint, self.codec, self.opening = found.survey.fingerprint, found.codec, found.opening
+        self.train, self.val, self.test = found.parts
+
+    def _encode(self, found: Text) -> None:
+        config, text = self.config, found.text
+        self.source, self.origin, self.notes = found.source, found.origin, found.notes
+        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        parts = self._parts(len(text))
+        counts = count(config.tokenizer, text[: parts[0][1]])
+        self.codec = Codec.learn(config.tokenizer, counts, config.min_freq, config.max_size)
+        self.train, self.val, self.test = (self.codec.tokenize(text[begin:end]) for begin, end in parts)
+        self.opening = self.codec.first(text)
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | {
@@ -117,7 +161,7 @@ class LanguageModelingData(TaskData):
     @property
     def unknown(self) -> int:
         """Tokens, in all parts, that the vocabulary does not hold."""
-        return sum(int((part.ids == UNKNOWN_ID).sum()) for part in (self.train, self.val, self.test))
+        return sum(part.unknown for part in (self.train, self.val, self.test))
 
     def train_dataloader(self) -> DataLoader[Window]:
         lanes = Lanes(self.train.ids, self.config.batch_size, ranks.rank(), ranks.world_size())

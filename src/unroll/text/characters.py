@@ -17,8 +17,8 @@ def count(text: str) -> dict[str, int]:
     """Return how often each character (Unicode code point) occurs in `text`, in the order of code points."""
     total: Counter[int] = Counter()
     for _, points in _code_points(text):
-        characters, counts = np.unique(points, return_counts=True)
-        total.update(dict(zip(characters.tolist(), counts.tolist(), strict=True)))
+        counts = np.bincount(points)
+        total.update({int(character): int(counts[character]) for character in np.flatnonzero(counts)})
     return {chr(character): total[character] for character in sorted(total)}
 
 

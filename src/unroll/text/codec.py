@@ -41,10 +41,11 @@ class TokenSize(NamedTuple):
 
 @dataclass(frozen=True)
 class TokenizedText:
-    """The ids of a text, (tokens,), and the size of its tokens."""
+    """The ids of a text, (tokens,), of any width, the size of its tokens, and how many the vocabulary does not hold."""
 
-    ids: Ids
+    ids: npt.NDArray[Any]
     size: TokenSize
+    unknown: int
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -129,25 +130,35 @@ class Codec:
     def tokenize(self, text: str) -> TokenizedText:
         """Return the ids of a text, and the size of its tokens."""
         ids = self.encode(text)
-        first = self.first(text)
-        characters_, bytes_ = len(first), len(as_bytes(first))
-        if self.name in BYTE_LEVEL:  # a character counts where it begins
-            characters_, bytes_ = sum(not 0x80 <= ord(byte) < 0xC0 for byte in first), len(first)
-        chunk_bytes = sum(len(as_bytes(chunk)) for chunk in _chunks(text))
-        predicted = max(1, len(ids) - 1)
-        size = TokenSize(
-            characters=max(1, len(text) - characters_) / predicted,
-            bytes=max(1, chunk_bytes - bytes_) / predicted,
-            spelling=self._spelling(text, ids) / predicted,
-        )
-        return TokenizedText(ids, size)
+        bytes_ = sum(len(as_bytes(chunk)) for chunk in _chunks(text))
+        size = self.token_size(self.first(text), len(ids), len(text), bytes_, self.spelling(text, ids))
+        return TokenizedText(ids, size, int((ids == UNKNOWN_ID).sum()))
 
-    def _spelling(self, text: str, ids: Ids) -> int:
-        """Return the bits that spell the unknown words of a text, without its first word."""
+    def token_size(self, first: str, tokens: int, characters: int, bytes_: int, spelling: int) -> TokenSize:
+        """Return the mean size of a text's tokens.
+
+        Args:
+            first: the first token, which is not predicted.
+            tokens, characters, bytes_: of the whole text.
+            spelling: see `spelling`.
+        """
+        if self.name in BYTE_LEVEL:  # a character counts where it begins
+            size_of_first = sum(not 0x80 <= ord(byte) < 0xC0 for byte in first), len(first)
+        else:
+            size_of_first = len(first), len(as_bytes(first))
+        predicted = max(1, tokens - 1)
+        return TokenSize(
+            characters=max(1, characters - size_of_first[0]) / predicted,
+            bytes=max(1, bytes_ - size_of_first[1]) / predicted,
+            spelling=spelling / predicted,
+        )
+
+    def spelling(self, text: str, ids: Ids, skip: int = 1) -> int:
+        """Return the bits that spell the unknown words of a text, without the first `skip` words."""
         if self.rule.unit != "words":
             return 0
         words = (word for chunk in _chunks(text) for word in self.rule.split(chunk))
-        predicted = islice(zip(words, ids, strict=True), 1, None)
+        predicted = islice(zip(words, ids, strict=True), skip, None)
         return sum(8 * (len(as_bytes(word)) + 1) for word, id_ in predicted if id_ == UNKNOWN_ID)
 
     def first(self, text: str) -> str:
