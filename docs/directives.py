@@ -25,6 +25,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from unroll.config import TrainerConfig
 from unroll.config.fields import BELOW_1
+from unroll.config.sweep import SweepConfig
 from unroll.registry import Registry
 from unroll.tasks.spec import TASKS
 
@@ -55,7 +56,7 @@ class Settings(SphinxDirective):
             for of_kinds in types_.values():
                 which = "" if len(of_kinds) == len(kinds) else f", {' and '.join(of_kinds).replace('_', ' ')}"
                 sections.append(self._section(f"{name}{which}", of_kinds, f"{name}."))
-        return sections
+        return [*sections, self._section("sweep", {"sweep": SweepConfig()}, "sweep.")]
 
     def _section(self, title: str, groups: dict[str, Any], prefix: str = "") -> nodes.section:
         group = next(iter(groups.values()))

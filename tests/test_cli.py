@@ -19,7 +19,7 @@ from tests.conftest import write_reviews
 from tests.faults.interrupts import interrupts
 from tests.scripts import ROOT, Shell
 from unroll.cli import main, run
-from unroll.cli.sweep import Job, Sweep
+from unroll.cli.multirun import Job, Multirun
 from unroll.commands import COMMANDS, typed
 from unroll.errors import ConfigError, UserError, memory_error
 from unroll.progress import display
@@ -62,7 +62,7 @@ def test_an_unknown_command_exits_with_2(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["trian\x1b[31m"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: there is no command 'trian")
-    assert "train, evaluate" in error
+    assert "train, sweep, evaluate" in error
     assert "\x1b" not in error
 
 
@@ -199,15 +199,15 @@ def test_jobs_that_fail_do_not_stop_the_others_and_a_table_tells_of_all(shell: S
         assert (Path(row[-1]) / "checkpoints" / "best.ckpt").is_file()
 
 
-def test_a_sweep_that_a_signal_stops_after_a_failed_job_has_the_code_of_the_signal() -> None:
-    sweep = Sweep(["seed=1,2"])
-    sweep.jobs = [Job("seed=1", "a", 2), Job("seed=2", "b", 143)]
+def test_a_multirun_that_a_signal_stops_after_a_failed_job_has_the_code_of_the_signal() -> None:
+    jobs = Multirun(["seed=1,2"])
+    jobs.jobs = [Job("seed=1", "a", 2), Job("seed=2", "b", 143)]
     with pytest.raises(SystemExit) as ended:
-        sweep.finish()
+        jobs.finish()
     assert ended.value.code == 143
 
 
-def test_a_sweep_with_a_folder_of_its_own(shell: Shell) -> None:
+def test_a_multirun_with_a_folder_of_its_own(shell: Shell) -> None:
     write_reviews(Path("reviews.csv"), 100)
     said = shell("train.py", "-m", "task=imdb", "data.path=reviews.csv", "run_dir=sweep", "seed=1,2", *QUICK)
     assert said.code == 0, said.err

@@ -9,6 +9,7 @@ import pytest
 
 from tests.scripts import ROOT
 from unroll.config import fields
+from unroll.config.sweep import SweepConfig
 from unroll.tasks.spec import TASKS
 
 DOCS = ROOT / "docs"
@@ -89,6 +90,7 @@ def test_every_command_target_and_setting_named_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     assert set(re.findall(r"^make ([a-z-]+)", code, flags=re.MULTILINE)) <= targets
     settings = {key for kind in TASKS for key in fields.keys(TASKS[kind].settings)}
+    settings |= set(fields.keys(SweepConfig, "sweep."))
     groups = "|".join(sorted({key.partition(".")[0] for key in settings if "." in key}))
     for key in re.findall(rf"(?<![\w./])((?:{groups})\.\w+)(?:\.\w+)?=", text):
         assert key in settings, key

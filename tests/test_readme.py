@@ -23,7 +23,7 @@ NAMES_ITS_DATA = "task=shop_reviews"
 
 # Those with commands that need no preparation of their own. A command that stands on several of them runs once.
 PLAIN = ["README.md", *(f"docs/{name}.md" for name in ("start", "results", "command-line"))]
-PLAIN += [f"docs/guides/{name}.md" for name in ("own-data", "train-and-resume")]
+PLAIN += [f"docs/guides/{name}.md" for name in ("own-data", "train-and-resume", "search")]
 WITH_PYTHON = ["README.md", "docs/start.md", "docs/recurrence.md", "docs/guides/own-encoder.md"]
 PRETRAINING = "docs/guides/pretraining.md"
 WITH_PYTHON += [PRETRAINING]
@@ -88,6 +88,8 @@ def run_all(lines: list[list[str]], shell: Shell) -> int:
         resumed = next((Path(a.partition("=")[2]) for a in arguments if re.match("resume=(?!auto)", a)), None)
         if resumed:
             (resumed / "summary.json").unlink()  # as if it had been killed
+        elif command == "sweep":
+            arguments += [*TRIAL, "data.path=reviews.csv", "sweep.trials=2"]
         elif command == "train":
             given = {argument.partition("=")[0] for argument in arguments}
             is_novel = not TEXTS.isdisjoint(arguments)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 COMMANDS = {
     "train": "train a model, or resume a run",
+    "sweep": "search for the best settings: many runs, by one or more workers",
     "evaluate": "print a model's figures on data",
     "predict": "label texts with a classifier",
     "generate": "write text with a language model",

@@ -31,7 +31,12 @@ def register() -> None:
 
 
 def compose(settings: Sequence[str], config_dir: str | Path | None = None, conf: Path = CONF) -> Any:
-    """Return the config of the settings, each "key=value".
+    """Return the config of the settings, each "key=value", checked; see `composed`."""
+    return checked(composed(settings, config_dir, conf))
+
+
+def composed(settings: Sequence[str], config_dir: str | Path | None = None, conf: Path = CONF) -> Any:
+    """Return the values of the settings, as Hydra has them.
 
     Args:
         settings: as they are typed.
@@ -39,16 +44,15 @@ def compose(settings: Sequence[str], config_dir: str | Path | None = None, conf:
         conf: the folder with all others.
 
     Raises:
-        ConfigError: settings or files that can't be read, or that make no sense.
+        ConfigError: settings or files that can't be read.
     """
     register()
     searched = [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
     try:
         with hydra.initialize_config_dir(str(conf), version_base="1.3"):
-            values = hydra.compose("train", [*settings, *searched])
+            return hydra.compose("train", [*settings, *searched])
     except Exception as error:  # of a damaged file Hydra may raise anything
         raise as_config_error(error) from error
-    return checked(values)
 
 
 def checked(values: Any) -> Any:

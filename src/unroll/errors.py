@@ -35,6 +35,10 @@ class Interrupted(UserError):
         self.exit_code = 128 + signal_number  # a shell's exit code for a program that a signal ended
 
 
+class Pruned(UserError):
+    """Training was stopped by a sweep, after saving: others of its trials do better."""
+
+
 class Elsewhere(UserError):
     """Another process of the same run failed, and says why; or it is gone, and rank 0 says so. All others have an empty
     message."""

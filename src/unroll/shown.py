@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 # Format characters that words and emoji need: the joiner and the non-joiner.
 _HARMLESS = "\u200c\u200d"
@@ -30,6 +31,16 @@ def shown(text: object, longest: int | None = None, keep: str = "") -> str:
         return given
     result = "".join(character if character in keep else _sign(character) for character in given)
     return result if longest is None or len(result) <= longest else f"{result[: longest - 1]}…"
+
+
+def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a line for each row of cells, every column as wide as its widest cell.
+
+    >>> in_columns([["a", "1"], ["long", "2"]])
+    ['a     1', 'long  2']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _sign(character: str) -> str:

@@ -23,6 +23,7 @@ from tests.faults.interrupts import interrupts
 from tests.faults.outcome import Outcome
 from tests.faults.ranks import kill_one_of_two
 from tests.faults.strangers import strangers
+from tests.faults.sweeps import sweep
 from tests.faults.together import together
 from unroll import checkpoint
 
@@ -110,6 +111,10 @@ def _together(place: Place, count: int, seed: int) -> Iterator[Outcome]:
     yield together(place.folder, count, seed)
 
 
+def _sweeps(place: Place, count: int, seed: int) -> Iterator[Outcome]:
+    yield sweep(place.folder, count, seed)
+
+
 def _bombs(place: Place, count: int, seed: int) -> Iterator[Outcome]:
     yield bombs.bombs(place.folder, [*bombs.BOMBS, *bombs.LARGE][:count])
 
@@ -126,6 +131,7 @@ KINDS = {
     "full": Kind(_full, 1, 12, 48, 12),
     "interrupts": Kind(_interrupts, 0, 200, 400, 50),
     "together": Kind(_together, 0, 10, 50, 5),
+    "sweeps": Kind(_sweeps, 0, 1, 10, 1),
 }
 
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unroll import runtime
 from unroll.cli.screen import on_stderr, parser
 from unroll.compose import compose
 from unroll.corpora.texts import read_text
-from unroll.durable import replacing
+from unroll.diagnostics.drawing import write_png
 from unroll.errors import ConfigError
 from unroll.shown import shown
 from unroll.tasks.spec import TASKS
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def main(arguments: list[str]) -> None:
@@ -95,11 +92,6 @@ def curves(arguments: argparse.Namespace) -> None:
     picture = arguments.out.with_name(arguments.out.name + ".png")
     write_png(figure, picture)
     print(shown(f"written: {picture}"))
-
-
-def write_png(figure: Figure, path: Path) -> None:
-    with replacing(path) as file:
-        figure.savefig(file, format="png")
 
 
 def _config(settings: str) -> Any:

@@ -1,109 +1,67 @@
-"""The jobs of `unroll train`: one, or with `--multirun` one for each combination of values."""
+"""`unroll sweep`: a search for the best settings, by one or more workers."""
 
 from __future__ import annotations
 
-import datetime
-import re
-import shlex
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import dataclasses
 from pathlib import Path
-from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.types import RunMode
-from omegaconf import OmegaConf
-
-from unroll import progress
-from unroll.cli import run
-from unroll.config import AUTO
-from unroll.errors import ConfigError
-from unroll.shown import shown
-
-LONGEST_NAME = 80  # characters of a folder's name that tell the job's settings
-_STOPPED = (129, 130, 143)  # exit codes after a signal
+from unroll import __version__, progress, runtime
+from unroll.cli.screen import parser
+from unroll.config.fields import brief
+from unroll.config.sweep import SweepConfig
+from unroll.errors import ConfigError, UserError
+from unroll.tasks.spec import TASKS
+from unroll.training import place
 
 
-@dataclass
-class Job:
-    """One combination of the values that are swept."""
+def main(arguments: list[str]) -> None:
+    """Train trials until there are enough, and print what came out."""
+    own = "  ".join(f"sweep.{field.name}={brief(field.default)}" for field in dataclasses.fields(SweepConfig))
+    options = parser(
+        "sweep",
+        "Search for the best settings. Each trial is a run. The same command again is one more worker, and resumes\n"
+        f"what was stopped. The settings of the search, by default:\n\n  {own}",
+        (
+            "task=imdb sweep.dir=runs/sweeps/a 'optimizer.learning_rate=tag(log, interval(1e-4, 1e-1))'",
+            "task=imdb sweep.dir=runs/sweeps/b sweep.trials=50 'encoder=choice(gru,lstm)' "
+            "'encoder.hidden_size=int(interval(32,256))'",
+            "task=imdb sweep.dir=runs/sweeps/c sweep.sampler=grid encoder=gru,lstm seed=0,1,2",
+        ),
+    )
+    options.add_argument(
+        "settings",
+        nargs="+",
+        metavar="key=value",
+        help="settings of the runs; those with several values are searched: choice(a,b) or a,b; range(first,end,step); "
+        "interval(low,high); int(interval(low,high)); tag(log,interval(low,high))",
+    )
+    options.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder with presets and recipes of your own")
+    given = options.parse_args(arguments)
+    if place.outer() is not None:
+        raise ConfigError(
+            "each worker of a sweep is one process; start the command by itself, without torchrun or srun"
+        )
+    print(f"unroll {__version__}: reading the settings", flush=True)
+    try:
+        from unroll.sweep.space import read
+    except ModuleNotFoundError as error:
+        if not f"{error.name}.".startswith("optuna."):
+            raise
+        raise UserError("unroll sweep needs Optuna; install it: pip install 'unroll[sweep]'") from error
+    from filelock import Timeout
+    from rich.console import Console
 
-    settings: str  # those that differ between jobs
-    run_dir: str
-    code: int = 0
-    summary: dict[str, Any] | None = None
+    config, space = read(given.settings)
+    values = space.first(given.config_dir)
+    with progress.display(Console()):
+        progress.say(f"{values.task}: loading torch and Lightning")
+        runtime.configure(values.threads, full_windows=TASKS[values.kind].full_windows)
+        from unroll.sweep import results
+        from unroll.sweep.trials import Worker
 
-
-class Sweep:
-    """Runs jobs one after another. A job that fails does not stop the others; a signal does."""
-
-    def __init__(self, arguments: Sequence[str]) -> None:
-        self.jobs: list[Job] = []
-        self._began = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        settings = [each for each in arguments if "=" in each and not each.startswith("-")]
-        parsed = OverridesParser.create().parse_overrides(settings)
-        self._swept = {override.key_or_group for override in parsed if override.is_sweep_override()}
-
-    def run_job(self, values: Any, train: Callable[[Any, Sequence[str]], dict[str, Any]]) -> None:
-        """Run the job of the composed `values`. One that fails alone ends the program here, with its exit code."""
-        from unroll.compose import checked
-
-        hydra = HydraConfig.get()
-        overrides: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # "${…}" as it was typed
-        if hydra.mode != RunMode.MULTIRUN:
-            if code := run(lambda: train(checked(values), overrides)):
-                sys.exit(code)
-            return
-        if values.resume is not None and not (values.resume == AUTO and values.run_dir):
-            raise ConfigError("--multirun starts new runs; resume one at a time, or all by run_dir=DIR resume=auto")
-        differ = [each for each in overrides if each.partition("=")[0].lstrip("+~") in self._swept]
-        job = Job(shlex.join(differ), str(self._folder(values, differ)))
-        self.jobs.append(job)
-        progress.say("")
-        progress.say(f"job {len(self.jobs)}: {job.settings}")
-
-        def work() -> None:
-            config = checked(values)
-            config.run_dir = job.run_dir
-            job.summary = train(config, overrides)
-
-        job.code = run(work)
-        if job.code in _STOPPED:
-            self.finish()
-
-    def _folder(self, values: Any, differ: Sequence[str]) -> Path:
-        name = re.sub(r"[^\w.=,+-]+", "-", ",".join(differ))[:LONGEST_NAME]
-        numbered = f"{len(self.jobs) + 1:02d}_{name}"
-        given = values.get("run_dir")
-        return Path(given) / numbered if given else Path("runs", str(values.task), f"{self._began}_{numbered}")
-
-    def finish(self) -> None:
-        """Print a table of the jobs, and end the program: with the code of the signal that stopped it, or of the first
-        job that failed."""
-        for line in table(self.jobs):
-            progress.say(line)
-        codes = [job.code for job in self.jobs if job.code]
-        if codes:
-            sys.exit(codes[-1] if codes[-1] in _STOPPED else codes[0])
-
-
-def table(jobs: Sequence[Job]) -> list[str]:
-    """Return the lines of a table: each job's settings, how it ended, its figures, and where it is."""
-    if not jobs:
-        return []
-    metrics = {name: None for job in jobs if job.summary for name in job.summary["metrics"] if name.count("/") == 1}
-    shown_ = [name for name in metrics if not name.endswith("loss")][:6]
-    rows = [["job", "settings", "ended", *shown_, "run_dir"]]
-    for number, job in enumerate(jobs, 1):
-        found = job.summary["metrics"] if job.summary else {}
-        figures = [f"{value:.4f}" if (value := found.get(name)) is not None else "" for name in shown_]
-        ended = "completed" if job.code == 0 else f"exit code {job.code}"
-        run_dir = shown(job.run_dir) if Path(job.run_dir).exists() else ""
-        rows.append([str(number), shown(job.settings, 60), ended, *figures, run_dir])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "",
-        *("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows),
-    ]
+        try:
+            worker = Worker(config, space, values, given.config_dir)
+            worker.work()
+            results.show(worker, test=config.test)
+        except Timeout as error:
+            raise UserError(f"{error.lock_file}: another worker has held it for too long; end that process") from error

@@ -29,17 +29,17 @@ def main(arguments: list[str]) -> None:
     import hydra
     from rich.console import Console
 
-    from unroll.cli.sweep import Sweep
+    from unroll.cli.multirun import Multirun
     from unroll.compose import CONF, as_config_error, register
 
     register()
-    sweep: Sweep | None = None
+    jobs: Multirun | None = None
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
     def job(values: Any) -> None:
-        nonlocal sweep
-        sweep = sweep or Sweep(arguments)
-        sweep.run_job(values, train_by)
+        nonlocal jobs
+        jobs = jobs or Multirun(arguments)
+        jobs.run_job(values, train_by)
 
     sys.argv = ["unroll train", *arguments]
     with progress.display(Console()):
@@ -48,11 +48,11 @@ def main(arguments: list[str]) -> None:
         except UserError:
             raise
         except Exception as error:
-            if sweep is not None:  # the settings were read
+            if jobs is not None:  # the settings were read
                 raise
             raise as_config_error(error) from error
-        if sweep is not None:
-            sweep.finish()
+        if jobs is not None:
+            jobs.finish()
 
 
 def train(task: str = "imdb", overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> dict[str, Any]:

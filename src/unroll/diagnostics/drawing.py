@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unroll.durable import replacing
 from unroll.shown import shown
 
 if TYPE_CHECKING:
@@ -22,6 +24,12 @@ def new_figure(width: float = WIDTH, height: float = HEIGHT) -> Figure:
 
     # Not pyplot's figure, which pyplot would keep until the process ends.
     return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
+
+
+def write_png(figure: Figure, path: Path) -> None:
+    """Replace the file by a picture."""
+    with replacing(path) as file:
+        figure.savefig(file, format="png")
 
 
 def drawable(texts: Iterable[object], longest: int = 32) -> tuple[list[str], list[str]]:

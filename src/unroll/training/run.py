@@ -26,7 +26,7 @@ from unroll.commands import typed
 from unroll.config import Config, flat, to_dict
 from unroll.config.fields import brief
 from unroll.durable import write_text
-from unroll.errors import DataError, Diverged, Elsewhere, Interrupted, UserError, memory_error
+from unroll.errors import DataError, Diverged, Elsewhere, Interrupted, Pruned, UserError, memory_error
 from unroll.registry import resolve
 from unroll.tasks.data import TaskData
 from unroll.tasks.module import TaskModule, versions
@@ -58,7 +58,9 @@ _NOISE = (
 )
 
 
-def run_in(run_dir: Path, config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
+def run_in(
+    run_dir: Path, config: Config, changes: Mapping[str, Any], callbacks: Sequence[Callback] = ()
+) -> dict[str, Any]:
     """Train in a folder that is claimed for the run, and return what `summary.json` holds; see `unroll.training.start`.
     Each of the processes that train together calls this."""
     quiet()
@@ -74,9 +76,10 @@ def run_in(run_dir: Path, config: Config, changes: Mapping[str, Any]) -> dict[st
     check_trainer(config)
     first = pretraining_of(config) if start is None else None
     if first is None:
-        return _train(config, run_dir, start)
+        return _train(config, run_dir, start, callbacks=callbacks)
     _write_settings(config, run_dir)  # by them the run is resumed until it has saved
-    return _train(config, run_dir, init_from=pretrain(first, run_dir, changes, partial(_train, whole=run_dir)))
+    init_from = pretrain(first, run_dir, changes, partial(_train, whole=run_dir))
+    return _train(config, run_dir, init_from=init_from, callbacks=callbacks)
 
 
 def _write_settings(config: Config, run_dir: Path) -> None:
@@ -90,6 +93,7 @@ def _train(
     start: Start | None = None,
     init_from: Path | None = None,
     whole: Path | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
     """Train in a folder. `whole` is that of the run that this is the first part of."""
     check_trainer(config)
@@ -102,7 +106,7 @@ def _train(
     def build() -> tuple[Run, tuple[str, ...]]:
         if start is not None:
             check_data(start, data)
-        run = Run(config, data, run_dir, start, whole)
+        run = Run(config, data, run_dir, start, whole, callbacks)
         return run, start.notes if start else tuple(initialise(run.module, weights)) if weights else ()
 
     run, notes = ranks.together(build)
@@ -116,6 +120,9 @@ def _train(
         status = "completed"
     except Interrupted:
         status = "interrupted"
+        raise
+    except Pruned:
+        status = "pruned"
         raise
     except Exception as error:
         raise _explained(error, run) from error
@@ -206,7 +213,13 @@ class Run:
     """The parts of one run, wired together."""
 
     def __init__(
-        self, config: Config, data: TaskData, run_dir: Path, start: Start | None = None, whole: Path | None = None
+        self,
+        config: Config,
+        data: TaskData,
+        run_dir: Path,
+        start: Start | None = None,
+        whole: Path | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.config, self.data, self.run_dir, self.start = config, data, run_dir, start
         self.whole = whole or run_dir  # the folder by which it is resumed
@@ -223,7 +236,7 @@ class Run:
         )
         self.trainer = Trainer(
             **trainer_arguments(config),
-            callbacks=self._callbacks(),
+            callbacks=[*self._callbacks(), *callbacks],
             # What was logged after the checkpoint is logged again: TensorBoard is told to forget it.
             logger=TensorBoardLogger(
                 run_dir, name="", version="tensorboard", purge_step=None if start is None else start.step + 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unroll import progress
 from unroll.config import AUTO, Config
@@ -17,14 +17,20 @@ from unroll.training import launch, place
 from unroll.training.run_dir import claimed
 from unroll.training.saved_run import automatic, ends, is_complete
 
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
 
-def train(config: Config, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+
+def train(
+    config: Config, changes: Mapping[str, Any] | None = None, callbacks: Sequence[Callback] = ()
+) -> dict[str, Any]:
     """Train, test with the best checkpoint, and leave everything in the run directory.
 
     Args:
         config: all settings. With `config.resume` the run in that folder is resumed, by its own settings; see
             `automatic` for "auto", which leaves a complete run as it is.
         changes: settings that are given anew when a run is resumed, by dotted key; see `find_start`.
+        callbacks: Lightning's, beside those of every run. They work in this process: there must be no others.
 
     Returns:
         What `summary.json` holds.
@@ -33,12 +39,13 @@ def train(config: Config, changes: Mapping[str, Any] | None = None) -> dict[str,
         UserError: the data or the run directory can't be used as the settings say; nothing has been written.
         Diverged: the loss or the gradient was not finite; checkpoints are those from before.
         Interrupted: a signal stopped the run, after saving; `summary.json` says so.
+        Pruned: a callback stopped it, after saving; `summary.json` says so.
     """
     outer = place.outer()
     if outer is None:
-        return _train(config, changes or {}, claimed)
+        return _train(config, changes or {}, claimed, callbacks)
     with place.joined(outer, config):
-        return _train(*place.at(outer, config, changes or {}), _claimed_by_the_first)
+        return _train(*place.at(outer, config, changes or {}), _claimed_by_the_first, callbacks)
 
 
 @contextmanager
@@ -59,7 +66,7 @@ def _claimed_by_the_first(config: Config, *, anew: bool = False) -> Iterator[Pat
         yield run_dir
 
 
-def _train(config: Config, changes: Mapping[str, Any], claim: Any) -> dict[str, Any]:
+def _train(config: Config, changes: Mapping[str, Any], claim: Any, callbacks: Sequence[Callback]) -> dict[str, Any]:
     is_automatic = config.resume == AUTO
     if is_automatic:
         config, changes = automatic(config)
@@ -73,7 +80,7 @@ def _train(config: Config, changes: Mapping[str, Any], claim: Any) -> dict[str, 
             return _summary_in(run_dir)
         from unroll.training.run import run_in
 
-        return run_in(run_dir, config, changes)
+        return run_in(run_dir, config, changes, callbacks)
 
 
 def _summary_in(run_dir: Path) -> dict[str, Any]:
