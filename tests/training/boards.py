@@ -1,7 +1,8 @@
-"""What a run wrote for TensorBoard."""
+"""What a run logged."""
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -13,3 +14,9 @@ def events(folder: Path) -> Any:
     accumulator = EventAccumulator(str(folder / "tensorboard"))
     accumulator.Reload()
     return accumulator
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of a run's metrics.csv, all but the speed, which is another each time."""
+    with (folder / "csv" / "metrics.csv").open(newline="") as file:
+        return [{name: row[name] for name in row if name != "train/tokens_per_second"} for row in csv.DictReader(file)]

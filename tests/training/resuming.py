@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from tests.tasks.conftest import novel_config
-from tests.training.boards import events
+from tests.training.boards import events, rows
 from tests.training.conftest import small_config
 from unroll import checkpoint
 from unroll.config import Config
@@ -48,6 +48,7 @@ def imdb(reviews: Path, folder: Path, **groups: Any) -> Any:
             "model": {"dropout": 0.3, "word_dropout": 0.1},
             "trainer": {"max_epochs": 2, "log_every_n_steps": 6},
             "checkpoint": {"every_n_steps": 5, "every_n_minutes": None},
+            "logger": ["tensorboard", "csv"],
             **groups,
         },
     )
@@ -71,7 +72,7 @@ def novel(tmp_path: Path, folder: Path, **settings: Any) -> Any:
             **settings,
         },
     )
-    config.run_dir = str(folder)
+    config.run_dir, config.logger = str(folder), ["tensorboard", "csv"]
     return config
 
 
@@ -116,7 +117,7 @@ def assert_same(one: Any, other: Any, place: str = "") -> None:
 
 
 def assert_same_run(whole: Path, resumed: Path) -> None:
-    """The same weights, optimiser, schedule, averages, state and random state; the same figures, pictures and texts."""
+    """The same weights, optimiser, schedule, averages, state and random state; the same figures and texts."""
     for name in ("last", "best") if (whole / "checkpoints/best.ckpt").exists() else ("last",):
         one, other = (checkpoint.load(folder / "checkpoints" / f"{name}.ckpt") for folder in (whole, resumed))
         for content in (one, other):
@@ -128,6 +129,8 @@ def assert_same_run(whole: Path, resumed: Path) -> None:
             for counter in [key for key in loops if "val_loop" in key]:  # batches of validation so far, in this process
                 loops.pop(counter)
         assert_same(one, other, name)
+    if (whole / "csv").is_dir():
+        assert rows(whole) == rows(resumed)
     first, second = (events(folder) for folder in (whole, resumed))
     tags = first.Tags()
     for kind in ("scalars", "tensors"):

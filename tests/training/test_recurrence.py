@@ -17,8 +17,10 @@ from unroll.batching.streams import stretches
 from unroll.diagnostics.gradient_flow import Flow, gradient_flow
 from unroll.inference.generate import LoadedLanguageModel
 from unroll.inference.load import load
+from unroll.tasks.spec import load_data
 from unroll.training.callbacks import recurrence
-from unroll.training.run import Run, build_module, load_data, quiet
+from unroll.training.loggers import loggers_of
+from unroll.training.run import Run, build_module, quiet
 from unroll.training.start import train
 
 pytestmark = pytest.mark.pictures
@@ -60,6 +62,7 @@ def test_the_state_shown_is_the_one_that_is_carried(novel: Any, tmp_path: Path) 
     data = load_data(novel)
     quiet()
     run = Run(novel, data, tmp_path / "run")
+    run.trainer.loggers = loggers_of(novel, tmp_path / "run", None)
     run.trainer.fit(run.module, data)
     run.trainer.logger.finalize("success")
     hidden, cell = (part.detach() for part in run.module.states["train"])

@@ -80,7 +80,7 @@ def test_a_lost_tensorboard_folder_ends_the_run_in_one_line(
                 shutil.rmtree(tmp_path / "cut" / "tensorboard")
 
     error = end_at(imdb(reviews, tmp_path / "cut"), Remover("on_train_batch_end", 8), monkeypatch, UserError)
-    assert "TensorBoard's folder is gone" in str(error)
+    assert "tensorboard: the folder is gone" in str(error)
     assert "\n" not in str(error)
     assert checkpoint.load(tmp_path / "cut/checkpoints/last.ckpt")["global_step"] == 5
     go_on(tmp_path / "cut")

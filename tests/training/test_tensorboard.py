@@ -115,7 +115,7 @@ def test_an_error_in_a_picture_is_a_warning_and_one_of_the_disk_is_not() -> None
         with pytest.raises(OSError, match="full"), optional("val/confusion"):
             raise OSError("full")
     (line,) = screen.getvalue().splitlines()
-    assert line == "warning: TensorBoard gets no val/confusion; ValueError: no ␛[31mplace"
+    assert line == "warning: val/confusion is not logged; ValueError: no ␛[31mplace"
 
 
 def test_a_run_whose_pictures_fail_is_completed(reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,5 +129,5 @@ def test_a_run_whose_pictures_fail_is_completed(reviews: Path, tmp_path: Path, m
     with progress.display(Console(file=screen)):
         assert train(config)["status"] == "completed"
     for name in ("val/confusion", "recurrence/gradient_by_lag"):
-        assert f"warning: TensorBoard gets no {name}; RuntimeError: no picture" in screen.getvalue()
+        assert f"warning: {name} is not logged; RuntimeError: no picture" in screen.getvalue()
     assert events(tmp_path / "run").Tags()["images"] == ["val/precision_recall"]

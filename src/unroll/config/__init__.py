@@ -10,6 +10,7 @@ from unroll.config.language_modeling import LanguageModelConfig, LanguageModelin
 from unroll.config.pretraining import PretrainingConfig, pretraining_of
 from unroll.config.settings import (
     AUTO,
+    LOGGERS,
     Config,
     DataConfig,
     EncoderConfig,
@@ -21,6 +22,7 @@ from unroll.config.settings import (
 
 __all__ = [
     "AUTO",
+    "LOGGERS",
     "ClassificationConfig",
     "ClassificationDataConfig",
     "ClassifierConfig",

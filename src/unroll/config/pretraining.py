@@ -64,6 +64,7 @@ def pretraining_of(config: ClassificationConfig) -> PretrainingConfig | None:
         seed=config.seed,
         run_dir=config.run_dir,
         threads=config.threads,
+        logger=config.logger,
         encoder=config.encoder,
         optimizer=replace(PretrainingConfig().optimizer, learning_rate=stage.learning_rate),
         checkpoint=config.checkpoint,

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from unroll.config.fields import BELOW_1, setting
+from unroll.config.fields import BELOW_1, brief, setting
 from unroll.errors import ConfigError
 from unroll.registry import ENCODERS
 
 AUTO = "auto"  # resume=auto starts the run of run_dir, or resumes it
+
+LOGGERS = ("tensorboard", "csv", "wandb", "mlflow")  # see `unroll.training.loggers`
 
 TOKENIZERS = ("basic_english", "whitespace", "characters", "bytes", "bpe")  # see `unroll.text.tokenizers`
 BPE_SIZE = 4000  # tokens that bpe learns where data.max_size says nothing
@@ -163,6 +165,7 @@ class Config:
     run_dir: str | None = None  # null: runs/<task>/<date>_<time>
     threads: int | None = setting(None, 1, 1024)  # that torch computes with; null: one per usable core
     resume: str | None = None  # the run_dir of a run to resume, with its settings; auto: run_dir's, if any
+    logger: list[str] = setting(["tensorboard"], choices=LOGGERS)  # where figures go; []: nowhere
     init_from: str | None = None  # a checkpoint to take initial weights from, where names and shapes fit
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -175,6 +178,9 @@ class Config:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.-]{0,63}", self.task):
             raise ConfigError(f"task={ascii(self.task)[:80]}: a name is up to 64 letters, digits, '_', '.' or '-'")
+        twice = next((name for name in self.logger if self.logger.count(name) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"logger={brief(self.logger)}: {twice} is there twice; write it once")
         trainer = self.trainer
         if self.optimizer.schedule != "constant" and trainer.max_epochs is None and trainer.max_steps == -1:
             raise ConfigError(

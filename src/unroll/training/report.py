@@ -45,4 +45,5 @@ def print_summary(summary: dict[str, Any], spec: TaskSpec, run_dir: Path) -> Non
     say("")
     say("Next:")
     say(f"  {typed(spec.command, checkpoint)} {spec.arguments}".rstrip())
-    say(f"  tensorboard --host 127.0.0.1 --logdir {shlex.quote(str(run_dir.parent))}")
+    if (run_dir / "tensorboard").is_dir():
+        say(f"  tensorboard --host 127.0.0.1 --logdir {shlex.quote(str(run_dir.parent))}")

@@ -36,6 +36,7 @@ class Start:
     path: Path  # of the checkpoint
     config: Any
     step: int  # optimiser steps done
+    csv_rows: int | None  # written by then; None if it was saved without logger=csv
     about: dict[str, Any]  # what `about` of the data gave, among others
     data: dict[str, Any]  # as `describe` of the data gave it
     extends: bool  # whether the run had finished
@@ -99,6 +100,7 @@ def find_start(run_dir: Path, changes: Mapping[str, Any]) -> Start:
         path=path,
         config=config,
         step=content["global_step"],
+        csv_rows=content.get("csv_rows"),
         about={name: value for name, value in content.items() if isinstance(value, list | str)},
         data=content["data"],
         extends=has_ended,

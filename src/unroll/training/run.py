@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import socket
 import threading
 import traceback
 import warnings
@@ -19,29 +18,29 @@ import torch
 import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from unroll import checkpoint, progress, ranks
 from unroll.commands import typed
-from unroll.config import Config, flat, to_dict
-from unroll.config.fields import brief
+from unroll.config import Config, to_dict
 from unroll.durable import write_text
 from unroll.errors import DataError, Diverged, Elsewhere, Interrupted, Pruned, UserError, memory_error
 from unroll.registry import resolve
 from unroll.tasks.data import TaskData
 from unroll.tasks.module import TaskModule, versions
-from unroll.tasks.spec import TASKS, load_data
+from unroll.tasks.spec import TASKS
 from unroll.training.callbacks.checkpointing import Checkpointing
 from unroll.training.callbacks.progress import ProgressBars
 from unroll.training.callbacks.recurrence import Recurrence
 from unroll.training.callbacks.signals import StopOnSignal
-from unroll.training.callbacks.tensorboard import Throughput, hyperparameters, peak_memory
+from unroll.training.callbacks.tensorboard import Throughput, peak_memory
 from unroll.training.callbacks.weight_averaging import weight_averages
 from unroll.training.init_from import initialise
+from unroll.training.loggers import check_loggers, close, compare, loggers_of
 from unroll.training.pretraining import pretrain, pretraining_in, pretraining_of
 from unroll.training.report import print_data, print_summary
 from unroll.training.resume import Start, check_data, find_start
 from unroll.training.saved_run import changed, settings_in, stopped_before_training
+from unroll.training.shared_data import read_data
 from unroll.training.trainer import check_trainer, total_steps, trainer_arguments
 
 # What Lightning says of its own set-up, on every run, and what does not concern this one.
@@ -55,6 +54,7 @@ _NOISE = (
     ".*find_unused_parameters=True was specified.*",
     ".*`broadcast_buffers` is deprecated.*",
     "Grad strides do not match bucket view strides.*",
+    ".*but have no logger configured.*",
 )
 
 
@@ -74,6 +74,7 @@ def run_in(
         if config.threads is not None:
             torch.set_num_threads(config.threads)
     check_trainer(config)
+    check_loggers(config.logger)
     first = pretraining_of(config) if start is None else None
     if first is None:
         return _train(config, run_dir, start, callbacks=callbacks)
@@ -98,7 +99,7 @@ def _train(
     """Train in a folder. `whole` is that of the run that this is the first part of."""
     check_trainer(config)
     seed_everything(config.seed, verbose=False)
-    data = _same_data(config)
+    data = read_data(config)
     if whole is None:  # else the data are those of the run, and it prints them
         print_data(data)
     weights = init_from or (Path(config.init_from) if config.init_from else None)
@@ -127,6 +128,9 @@ def _train(
     except Exception as error:
         raise _explained(error, run) from error
     finally:
+        if status != "completed":
+            with suppress(Exception):  # it would hide what ended the run
+                close(run.trainer.loggers, completed=False)
         summary = run.summary(status)
         if ranks.rank() == 0:
             with nullcontext() if status == "completed" else suppress(OSError):
@@ -135,36 +139,6 @@ def _train(
     if whole is None:
         print_summary(summary, TASKS[config.kind], run_dir)
     return summary
-
-
-def _same_data(config: Config) -> TaskData:
-    """Return the data, read first by one process of each machine, which keeps the tokens for the others.
-
-    Raises:
-        DataError: the data can't be used, or is another on another machine; so are the versions of what reads it.
-    """
-    first = ranks.local_rank() == 0
-    early = ranks.together(lambda: load_data(config) if first else None)
-    data: TaskData = ranks.together(lambda: load_data(config) if early is None else early)
-    if ranks.world_size() > 1:
-        free = ("data.path", "data.folder", "threads")
-        settings = {key: value for key, value in flat(to_dict(config)).items() if key not in free}
-        found = {name: data.describe()[name] for name in ("fingerprint", "train", "val", "test")}
-        machines = ranks.gathered((socket.gethostname(), settings | found | versions()))
-        ranks.together(lambda: _check_same(machines))
-    return data
-
-
-def _check_same(machines: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-    """Compare what each process reported, by the name of its machine."""
-    name, expected = machines[0]
-    for other, found in machines[1:]:
-        for key, value in expected.items():
-            if found.get(key) != value:
-                raise DataError(
-                    f"{key} is {brief(value)} on {name} and {brief(found.get(key))} on {other}; give all machines the "
-                    "same data, settings and versions"
-                )
 
 
 def _explained(error: Exception, run: Run) -> UserError:
@@ -237,10 +211,7 @@ class Run:
         self.trainer = Trainer(
             **trainer_arguments(config),
             callbacks=[*self._callbacks(), *callbacks],
-            # What was logged after the checkpoint is logged again: TensorBoard is told to forget it.
-            logger=TensorBoardLogger(
-                run_dir, name="", version="tensorboard", purge_step=None if start is None else start.step + 1
-            ),
+            logger=False,  # `fit_and_test` opens them: by then nothing is left that a setting could be refused for
         )
         # Lightning does this only after it has loaded a checkpoint, and copied the weights to be averaged: numbers in
         # float64 would be rounded.
@@ -264,6 +235,7 @@ class Run:
         return [*callbacks, StopOnSignal(self.checkpoints, self.whole)]
 
     def fit_and_test(self) -> None:
+        self.trainer.loggers = ranks.together(lambda: loggers_of(self.config, self.run_dir, self.start))
         self.trainer.fit(self.module, self.data, ckpt_path=self.start.path if self.start else None)
         if not self.checkpoints.best.exists() and self.trainer.limit_val_batches:
             self.trainer.validate(self.module, self.data, verbose=False)  # the run was shorter than an epoch
@@ -272,14 +244,13 @@ class Run:
             self.metrics |= self.checkpoints.best_metrics
         for results in self.trainer.test(self.module, self.data, verbose=False):
             self.metrics |= {name: float(value) for name, value in results.items()}
-        assert self.trainer.logger is not None
         # Of the metrics, only those that have no curve of their own: a second value at the last step would bend it.
         # Those of single classes, test/NAME/CLASS, would fill the table.
         final = {
             name: value for name, value in self.metrics.items() if name.startswith("test/") and name.count("/") == 1
         }
-        self.trainer.logger.log_hyperparams(hyperparameters(self.config), final, step=self.trainer.global_step)
-        self.trainer.logger.finalize("success")
+        compare(self.trainer.loggers, self.config, final, self.trainer.global_step)
+        close(self.trainer.loggers, completed=True)
         if self.config.trainer.profiler is not None:
             profiler: Any = vars(self.trainer)["profiler"]  # Lightning sets it without declaring it
             for line in profiler.summary().splitlines():

@@ -13,11 +13,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from unroll import durable
-from unroll.config import Config
+from unroll.config import LOGGERS, Config
 from unroll.errors import CheckpointError, ConfigError
 
 _LOCK = ".lock"
-_WRITTEN = {"config.yaml", "summary.json", "error.log", "tensorboard", "checkpoints"}  # by a run, in its folder
+_WRITTEN = {"config.yaml", "summary.json", "error.log", "checkpoints", *LOGGERS}  # by a run, in its folder
 
 
 @contextmanager

@@ -18,7 +18,16 @@ from unroll.tasks.spec import from_dict
 _PROCESSES = ("trainer.devices", "trainer.num_nodes", "trainer.strategy")
 
 # Settings that may differ from the run's own: nothing that is computed depends on them.
-FREE = ("checkpoint.", "diagnostics.", "data.path", "data.folder", "data.workers", "trainer.profiler", *_PROCESSES)
+FREE = (
+    "checkpoint.",
+    "diagnostics.",
+    "data.path",
+    "data.folder",
+    "data.workers",
+    "logger",
+    "trainer.profiler",
+    *_PROCESSES,
+)
 
 PRETRAINING = "pretraining"  # the folder, in a run's, of the run that it begins with
 

@@ -44,6 +44,8 @@ def check_state(content: dict[str, Any], path: Path) -> None:
         _check_form(content["loops"], _loops(), "loops")
         _check_callbacks(content, loaded.config)
         _check_optimizer(content, loaded)
+        if "csv_rows" in content:
+            entry(content, "csv_rows", int)
     except ValueError as error:
         raise CheckpointError(f"{path}: can't be resumed; {error}") from error
 

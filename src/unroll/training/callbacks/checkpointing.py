@@ -9,13 +9,12 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from unroll import checkpoint, durable, ranks
-from unroll.errors import Diverged, UserError
+from unroll.errors import Diverged
 from unroll.tasks.finite import all_finite
-from unroll.training import lightning_loops
+from unroll.training import lightning_loops, loggers
 
 SECONDS_BETWEEN_AGREEMENTS = 0.5
 
@@ -144,11 +143,7 @@ class Checkpointing(Callback):
     def save_last(self, trainer: Trainer) -> None:
         """Write `last.ckpt` as the run stands now."""
         self._validated, self._saved_step, self._saved_at = False, trainer.global_step, time.monotonic()
-        for logger in trainer.loggers:  # what was logged before must not be lost where the run is killed after
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.flush()
-                if ranks.rank() == 0 and not Path(logger.log_dir).is_dir():
-                    raise UserError(f"{logger.log_dir}: TensorBoard's folder is gone; what was logged there is lost")
+        loggers.save(trainer.loggers)
         _check(trainer)
         if ranks.rank() == 0:
             durable.keep(self.last, self.previous)
@@ -156,7 +151,7 @@ class Checkpointing(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         own, *others = ranks.gathered(_random_state(pl_module.device))
-        checkpoint["random"] = own | {"others": others}
+        checkpoint |= {"random": own | {"others": others}, **loggers.csv_rows(trainer.loggers)}
         if self._position is not None:
             lightning_loops.take_back(trainer, checkpoint["loops"], self._position)
 

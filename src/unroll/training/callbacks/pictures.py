@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a classifier's validation: pictures and tables of its mistakes, and the worst to read."""
+"""What is logged of a classifier's validation: pictures and tables of its mistakes, and the worst to read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from unroll.batching.documents import Batch
 from unroll.diagnostics.drawing import drawable, new_figure
 from unroll.tasks.classification_data import ClassificationData
 from unroll.tasks.documents import words
-from unroll.training.callbacks.tensorboard import board, escaped, optional
+from unroll.training.callbacks.tensorboard import escaped, optional
+from unroll.training.loggers import board
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,27 +53,27 @@ class ClassificationPictures(Callback):
         self._outputs.append(outputs and {name: value.cpu() for name, value in outputs.items()})
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        writer, own, self._outputs = board(trainer), self._outputs, []
+        shown, own, self._outputs = board(trainer), self._outputs, []
         parts = ranks.gathered(own)
-        if writer is None or not own:
+        if shown is None or not own:
             return
         losses, probabilities, labels = (
             torch.cat([whole([batch and batch[name] for batch in batches]) for batches in zip(*parts, strict=True)])
             for name in ("losses", "probabilities", "labels")
         )
-        names, step = self.data.labels, trainer.global_step
+        names = self.data.labels
         counts = multiclass_confusion_matrix(probabilities, labels, len(names))
         with optional("val/confusion"):
-            writer.add_figure("val/confusion", confusion_matrix(counts, names), step)
+            shown.figure("val/confusion", confusion_matrix(counts, names))
         with optional("val/precision_recall"):
-            writer.add_figure("val/precision_recall", precision_recall(probabilities, labels, names), step)
+            shown.figure("val/precision_recall", precision_recall(probabilities, labels, names))
         with optional("val/most_wrong"):
-            writer.add_text("val/most_wrong", self._most_wrong(losses, probabilities, labels), step)
+            shown.text("val/most_wrong", self._most_wrong(losses, probabilities, labels))
         if len(names) > FEW:
             with optional("val/largest_confusions"):
-                writer.add_text("val/largest_confusions", largest_confusions(counts, names), step)
+                shown.text("val/largest_confusions", largest_confusions(counts, names))
             with optional("val/classes"):
-                writer.add_text("val/classes", classes(counts, names), step)
+                shown.text("val/classes", classes(counts, names))
 
     def _most_wrong(self, losses: Tensor, probabilities: Tensor, labels: Tensor) -> str:
         """Return a Markdown table of the documents with the greatest loss."""

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of the recurrence: how far its gradients reach, its gates, its state, its updates."""
+"""What is logged of the recurrence: how far its gradients reach, its gates, its state, its updates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from unroll.diagnostics.saturation import places, saturation
 from unroll.encoders import Encoder, State
 from unroll.encoders.state import as_parts
 from unroll.tasks.data import TaskData
-from unroll.training.callbacks.tensorboard import board, optional
+from unroll.training.callbacks.tensorboard import optional
+from unroll.training.loggers import board
 
 STEPS = 30  # of the validation rows; the gates are read at these
 
@@ -68,13 +69,13 @@ class Recurrence(Callback):
 
     # Here and not in `on_validation_end`, so that averaged weights are still in place.
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        writer, name = board(trainer), "recurrence/gradient_by_lag"
-        if writer is None or self._rows is None:
+        shown, name = board(trainer), "recurrence/gradient_by_lag"
+        if shown is None or self._rows is None:
             return
         with optional(name), torch.inference_mode(False), torch.enable_grad():
             x, loss = pl_module.model.look_back(self._rows.to(pl_module.device))
             flow = gradient_flow(pl_module.model.encoder, x, loss)
-            writer.add_figure(name, draw({f"step {trainer.global_step}": flow}), trainer.global_step)
+            shown.figure(name, draw({f"step {trainer.global_step}": flow}))
 
 
 def state_norms(state: State, encoder: Encoder) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a language model: the texts it generates after each validation."""
+"""What is logged of a language model: the texts it generates after each validation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from lightning.pytorch import Callback, Trainer
 from unroll.inference.generate import LoadedLanguageModel
 from unroll.tasks.language_modeling_data import LanguageModelingData
 from unroll.text.vocabulary import UNKNOWN_ID
-from unroll.training.callbacks.tensorboard import board, escaped, optional
+from unroll.training.callbacks.tensorboard import escaped, optional
+from unroll.training.loggers import board
 
 LENGTH, TEMPERATURE = 600, 0.7
 PROMPT_LENGTH, EXCERPTS = 40, 3  # characters of a prompt, and prompts from the validation text
@@ -24,8 +25,8 @@ class Samples(Callback):
 
     # Here and not in `on_validation_end`, so that averaged weights are still in place.
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        writer = board(trainer)
-        if writer is None:
+        found = board(trainer)
+        if found is None:
             return
         with optional("samples"):
             model = LoadedLanguageModel(pl_module.model, self.data.codec, self.data.opening, pl_module.config, {})
@@ -33,7 +34,7 @@ class Samples(Callback):
             for number, (prompt, text) in enumerate(zip(self.prompts, texts, strict=True)):
                 name = f"samples/prompt_{number}" if prompt else "samples/from_the_beginning"
                 lines = "<br>".join(escaped(line) for line in text[len(prompt) :].split("\n"))
-                writer.add_text(name, f"**{escaped(prompt)}**{lines}" if prompt else lines, trainer.global_step)
+                found.text(name, f"**{escaped(prompt)}**{lines}" if prompt else lines)
 
 
 def prompts(data: LanguageModelingData) -> list[str]:

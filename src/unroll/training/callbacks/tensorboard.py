@@ -1,4 +1,4 @@
-"""What TensorBoard shows of every run: its settings, means and speed. Also: how callbacks write to it."""
+"""What is logged of every run: its settings, means and speed. Also: how texts are written, and errors shown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from unroll import ranks
@@ -32,11 +31,11 @@ _ALWAYS = ("encoder.cell", "encoder.hidden_size", "optimizer.learning_rate", "da
 # These settings and groups do not change the result, or say what the data is; `task` is the name for that.
 _NEVER = {"kind", "run_dir", "resume", "threads", "checkpoint", "diagnostics", "data.path", "data.folder"}
 _NEVER |= {"data.workers", "data.hub", "data.gutenberg", "data.labels", "data.text_column", "data.label_column"}
-_NEVER |= {"data.source", "data.encoding", "trainer.devices", "trainer.num_nodes", "trainer.strategy"}
+_NEVER |= {"data.source", "data.encoding", "logger", "trainer.devices", "trainer.num_nodes", "trainer.strategy"}
 
 
 def hyperparameters(config: Config) -> dict[str, int | float | str]:
-    """Return the settings for TensorBoard's HPARAMS, by dotted name: first a few that runs are usually compared by,
+    """Return the settings by which runs are compared, by dotted name: first a few that always are,
     then all that differ from the defaults of their kind of task. A number stays one; anything else is text."""
     default, found = TASKS[config.kind].settings(), {}
     known = list(fields.keys(type(config)))
@@ -52,19 +51,12 @@ def hyperparameters(config: Config) -> dict[str, int | float | str]:
     return found
 
 
-def board(trainer: Trainer) -> Any:
-    """Return TensorBoard's writer; None without TensorBoard, on other ranks than the first, and in Lightning's sanity
-    check before the training."""
-    logger, shows = trainer.logger, ranks.rank() == 0 and not trainer.sanity_checking
-    return logger.experiment if isinstance(logger, TensorBoardLogger) and shows else None
-
-
 @contextmanager
 def optional(what: str) -> Iterator[None]:
     """Show an error as a warning in one line: a picture or a text that fails does not end the run.
 
     Raises:
-        OSError: TensorBoard's files can't be written.
+        OSError: a logger's files can't be written.
     """
     try:
         with warnings.catch_warnings():
@@ -74,7 +66,7 @@ def optional(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        say(f"warning: TensorBoard gets no {what}; {shown(reason, LONGEST)}")
+        say(f"warning: {what} is not logged; {shown(reason, LONGEST)}")
 
 
 def escaped(text: str, longest: int | None = None) -> str:
