@@ -19,7 +19,7 @@ from benchmarks.table import Table
 from unroll import cli, durable
 from unroll.errors import UserError
 
-PAGES = ("docs/performance.md", "docs/results.md", "docs/study.md", "README.md")
+PAGES = ("docs/performance.md", "docs/results.md", "docs/study.md", "docs/guides/scale-out.md", "README.md")
 _MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->\n)", flags=re.DOTALL)
 
 

@@ -28,7 +28,7 @@ FIGURES: dict[str, tuple[str, str, Callable[[float], float]]] = {  # by what run
     "val/loss": ("validation loss, nats", "{:.3f}", float),
 }
 # Of no weight for the result, or shown in columns of their own.
-OF_THE_RUN = ("run_dir", "threads", "data.folder", "trainer.max_steps", "trainer.limit_test_batches")
+OF_THE_RUN = ("run_dir", "init_from", "threads", "data.folder", "trainer.max_steps", "trainer.limit_test_batches")
 
 
 def study(folder: Path) -> Table:
