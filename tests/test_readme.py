@@ -56,6 +56,8 @@ def write_data(shell: Shell) -> None:
     Path("shop.csv").write_text(table.replace("text,label", "comment,verdict"))
     Path("reviews.txt").write_text("superb\ndull\n")
     Path("any.txt").write_text("The island was silent. “Captain,” cried the sailor.\n" * 300)
+    Path("texts").mkdir()
+    Path("texts/any.txt").write_text(Path("any.txt").read_text())
 
 
 def train_both(shell: Shell) -> None:
@@ -115,7 +117,8 @@ def test_every_command_of_a_page_runs(name: str, shell: Shell) -> None:
 
 def test_no_page_with_commands_is_forgotten() -> None:
     pages = {str(page.relative_to(ROOT)) for page in DOCS.rglob("*.md") if blocks(page, "bash")}
-    elsewhere = {"docs/guides/tensorboard.md", "docs/study.md"}  # TensorBoard's start; tests/benchmarks/test_study.py
+    # TensorBoard's start; tests/benchmarks/test_study.py; tests/training/test_launch.py
+    elsewhere = {"docs/guides/tensorboard.md", "docs/study.md", "docs/guides/scale-out.md"}
     assert (
         pages
         == {*PLAIN[1:], "docs/recurrence.md", "docs/reliability.md", "docs/performance.md", PRETRAINING} | elsewhere
@@ -155,7 +158,7 @@ def test_the_command_that_resumes_a_run_is_as_the_page_on_reliability_shows_it(s
 
 def test_every_command_of_the_page_on_speed_makes_a_table_that_is_tested(shell: Shell) -> None:
     lines = commands(DOCS / "performance.md")
-    measured = {*TABLES} - {"overhead", "baselines"}  # these stand on other pages
+    measured = {*TABLES} - {"overhead", "baselines", "processes"}  # these stand on other pages
     assert {line[3] for line in lines if line[0] == "python"} == measured
     assert run_all(lines, shell) == len(lines) - 1  # `make benchmark` runs several of them
 

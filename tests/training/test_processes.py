@@ -66,11 +66,10 @@ def test_reviews_train_as_in_one_process(processes: Together, reviews: Path, tmp
         "optimizer": {"ema_decay": 0.9, "embedding": "rows"},
         "trainer": {"precision": "64-true", "accumulate_grad_batches": 2, "max_steps": 30, "val_check_interval": 20},
     }
-    for size in (1, 2, 3):
+    for size in (1, 3):
         processes.train(size, imdb(reviews, tmp_path / str(size), **settings), tmp_path / str(size))
-    for size in (2, 3):
-        assert farthest(tmp_path / "1", tmp_path / str(size)) < 1e-12
-        assert_same_figures(tmp_path / "1", tmp_path / str(size), 1e-9)
+    assert farthest(tmp_path / "1", tmp_path / "3") < 1e-12
+    assert_same_figures(tmp_path / "1", tmp_path / "3", 1e-9)
 
 
 def test_a_text_trains_as_in_one_process(processes: Together, tmp_path: Path) -> None:
@@ -82,11 +81,10 @@ def test_a_text_trains_as_in_one_process(processes: Together, tmp_path: Path) ->
         "optimizer__average_after": 1,
         "model__temporal_penalty": 0.1,
     }
-    for size in (1, 2, 3):
+    for size in (1, 2):
         processes.train(size, novel(tmp_path, tmp_path / str(size), **settings), tmp_path / str(size))
-    for size in (2, 3):
-        assert farthest(tmp_path / "1", tmp_path / str(size)) < 1e-12
-        assert_same_figures(tmp_path / "1", tmp_path / str(size), 1e-9)
+    assert farthest(tmp_path / "1", tmp_path / "2") < 1e-12
+    assert_same_figures(tmp_path / "1", tmp_path / "2", 1e-9)
 
 
 # Resuming.
@@ -118,7 +116,7 @@ def test_a_run_is_resumed_by_another_number_of_processes(processes: Together, tm
     settings = {"model__input_dropout": 0.0, "data__batch_size": 5, "trainer__precision": "64-true"}
     whole = tmp_path / "whole"
     processes.train(1, novel(tmp_path, whole, **settings), whole)
-    for sizes in ((1, 2), (2, 3), (3, 1)):
+    for sizes in ((2, 3), (3, 1)):
         resumed = tmp_path / f"{sizes}"
         processes.call(sizes[0], cut_off_in_place, novel(tmp_path, resumed, **settings), resumed)
         processes.train(sizes[1], Config(resume=str(resumed)), resumed)
@@ -165,7 +163,7 @@ def test_other_data_on_another_machine(processes: Together, tmp_path: Path, text
     (tmp_path / "other.txt").write_text(text)
     folder = tmp_path / "run"
     folder.mkdir()
-    endings = processes.call(3, ending_of, novel(tmp_path, folder), folder)
+    endings = processes.call(2, ending_of, novel(tmp_path, folder), folder)
     assert sum(message in ending[1] for ending in endings) == 1
-    assert sorted(ending[0] for ending in endings) == ["DataError", "Elsewhere", "Elsewhere"]
+    assert sorted(ending[0] for ending in endings) == ["DataError", "Elsewhere"]
     assert not list(folder.iterdir())

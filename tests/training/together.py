@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.faults.kills import SERVER
 
 _MEETINGS = itertools.count()
 
@@ -18,11 +19,10 @@ class Together:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        context = multiprocessing.get_context("spawn")
         self._channels, self._processes = [], []
         for _ in range(3):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs,), daemon=True)
+            ours, theirs = SERVER.Pipe()
+            process = SERVER.Process(target=_serve, args=(theirs,), daemon=True)
             process.start()
             self._channels.append(ours)
             self._processes.append(process)
