@@ -85,9 +85,9 @@ def first(value: T) -> T:
     """Return rank 0's plain value. Waits for all."""
     if world_size() == 1:
         return value
-    found: list[Any] = [value]
+    found = [value]
     dist.broadcast_object_list(found)
-    return found[0]  # type: ignore[no-any-return]
+    return found[0]
 
 
 def wait() -> None:
@@ -105,7 +105,7 @@ def together(work: Callable[[], T]) -> T:
     """
     if world_size() == 1:
         return work()
-    result, error = None, None
+    error: UserError | None = None
     try:
         result = work()
     except UserError as raised:
@@ -117,7 +117,7 @@ def together(work: Callable[[], T]) -> T:
         if error is not None and source == rank():
             raise error
         raise Elsewhere(codes[source] or 1)
-    return result  # type: ignore[return-value]
+    return result
 
 
 def is_lost(error: BaseException) -> bool:

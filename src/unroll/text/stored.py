@@ -68,7 +68,7 @@ def stored(
     parts = cut(survey.characters)
     codec = learn(_counted(tokenizer, _within(chunks("counting"), *parts[0])))
     width = np.min_scalar_type(len(codec.vocabulary) - 1)
-    durable.clear(folder)
+    durable.clear(place)
     with ExitStack() as stack:
         files = [stack.enter_context(durable.replacing(place / f"{number}.bin")) for number in range(len(parts))]
         written = [_Part(codec, width, file) for file in files]

@@ -26,7 +26,7 @@ from unroll.commands import typed
 from unroll.config import Config
 from unroll.errors import Elsewhere, Interrupted, UserError
 from unroll.tasks.spec import TASKS
-from unroll.training.place import Place, joined, silence
+from unroll.training.place import Place, joined, settings_of, silence
 from unroll.training.saved_run import stopped_before_training
 
 SECONDS_TO_END = 30  # for the other processes, after one has failed
@@ -165,8 +165,9 @@ def _work(
     try:
         with _shown(is_shown and place.rank == 0):
             threads = config.threads or max(1, runtime.usable_cores() // place.local_size)
-            runtime.configure(threads, full_windows=TASKS[config.kind].full_windows)
-            with joined(place, config):
+            own = settings_of(config)
+            runtime.configure(threads, full_windows=TASKS[own.kind].full_windows)
+            with joined(place, own):
                 from unroll.training.run import run_in
 
                 run_in(run_dir, config, changes)

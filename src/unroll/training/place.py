@@ -61,16 +61,22 @@ def outer() -> Place | None:
     return place if place.world_size > 1 else None
 
 
+def settings_of(config: Config) -> Config:
+    """Return the settings that a run has: of one that is resumed its own, as far as they can be read."""
+    if config.resume not in (None, AUTO):
+        with suppress(CheckpointError):  # the run itself will say it
+            own: Config = settings_in(Path(str(config.resume)))
+            return own
+    return config
+
+
 def processes(config: Config, changes: Mapping[str, Any]) -> int:
     """Return how many processes the settings ask for on this machine.
 
     Raises:
         ConfigError: a batch has too few rows for so many, or they ask for several machines.
     """
-    own = config
-    if config.resume not in (None, AUTO):
-        with suppress(CheckpointError):  # the run itself will say it
-            own = settings_in(Path(str(config.resume)))
+    own = settings_of(config)
     devices, nodes = (changes.get(f"trainer.{name}", getattr(own.trainer, name)) for name in ("devices", "num_nodes"))
     if nodes > 1:
         raise ConfigError(f"trainer.num_nodes={nodes}: start the command on every machine, by torchrun or srun")
@@ -111,6 +117,10 @@ def at(place: Place, config: Config, changes: Mapping[str, Any]) -> tuple[Config
 @contextmanager
 def joined(place: Place, config: Config) -> Iterator[None]:
     """Train with the other processes in this block; torch is loaded by then.
+
+    Args:
+        place: of this process.
+        config: the settings that the run has, see `settings_of`.
 
     Raises:
         ConfigError: the machine has too few GPUs.

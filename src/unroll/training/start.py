@@ -44,7 +44,7 @@ def train(
     outer = place.outer()
     if outer is None:
         return _train(config, changes or {}, claimed, callbacks)
-    with place.joined(outer, config):
+    with place.joined(outer, place.settings_of(config)):
         return _train(*place.at(outer, config, changes or {}), _claimed_by_the_first, callbacks)
 
 
