@@ -80,6 +80,13 @@ def scaling(request: Request) -> Table:
     return scaling(config, request.steps or 8192, request.rounds)
 
 
+def scale(request: Request) -> Table:
+    """tokenising, memory and start against --texts and --reviews (steps: of each run); long"""
+    from benchmarks.scale import scale
+
+    return scale(request.texts, request.review_counts, request.steps or 20, request.settings)
+
+
 def overhead(request: Request) -> Table:
     """the share of a run's time in diagnostics, saving and the loader (steps: of the run)"""
     config = prepared(request.default())
@@ -145,6 +152,7 @@ TABLES: dict[str, Callable[[Request], Table]] = {
     "inference": inference,
     "startup": startup,
     "scaling": scaling,
+    "scale": scale,
     "overhead": overhead,
     "busy": busy,
     "processes": processes,
@@ -175,6 +183,12 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--novel", type=Path, metavar="FILE", help="the novel, for a table that also reads reviews")
     parser.add_argument(
+        "--texts", type=positive, nargs="*", metavar="MB", default=[1000, 4295], help="sizes of texts, for scale"
+    )
+    parser.add_argument(
+        "--reviews", type=positive, nargs="*", metavar="N", default=[10**6, 5 * 10**6], help="reviews, for scale"
+    )
+    parser.add_argument(
         "--environment",
         type=Path,
         metavar="FOLDER",
@@ -194,6 +208,8 @@ def main() -> None:
         arguments.settings,
         arguments.novel,
         arguments.environment,
+        texts=arguments.texts,
+        review_counts=arguments.reviews,
     )
     if request.device == "cuda":
         check_cuda()

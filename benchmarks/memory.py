@@ -41,6 +41,20 @@ def peak_memory_of(process: int) -> int | None:
         return None
 
 
+def resident(process: int) -> int:
+    """Return the memory in bytes that a process and those that it started have now; 0 if the system does not tell."""
+    try:
+        own = _resident("VmRSS", Path(f"/proc/{process}/status"))
+        started = [child for task in Path(f"/proc/{process}/task").iterdir() for child in _children(task)]
+    except OSError:
+        return 0
+    return own + sum(map(resident, started))
+
+
+def _children(task: Path) -> list[int]:
+    return [int(child) for child in (task / "children").read_text().split()]
+
+
 def _resident(name: str, status: Path = _STATUS) -> int:
     found = re.search(rf"^{name}:\s+(\d+) kB", status.read_text(), flags=re.MULTILINE)
     if found is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class Request:
     novel_file: Path | None
     environment: Path = Path("runs/peers")  # of the libraries to compare with
     stands_in: bool = False  # whether film reviews replace the novel
+    texts: list[int] = field(default_factory=list)  # sizes in MB
+    review_counts: list[int] = field(default_factory=list)
 
     def reviews(self, recipe: str = "experiment=textbook_imdb") -> Settings:
         """Return the settings of a recipe that reads reviews."""

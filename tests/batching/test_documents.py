@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unroll.batching.documents import Batch, BucketSampler, Documents
+from unroll.batching import documents as module
+from unroll.batching.documents import Batch, BucketSampler, Documents, Ids, Joined, LookedUp
 from unroll.batching.loader import ResumableLoader
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=40)
@@ -52,6 +53,44 @@ def test_gathering_against_a_loop(texts: list[list[int]], data: st.DataObject) -
     assert batch.lengths.tolist() == [len(texts[row]) for row in rows]
     assert batch.labels.tolist() == [10 * row for row in rows]
     assert {tensor.dtype for tensor in batch[:3]} == {torch.int64}
+
+
+def test_ids_that_are_looked_up_and_joined_are_those_of_one_array() -> None:
+    ids = np.random.default_rng(0).integers(0, 90, 50).astype(np.int32)
+    types, tokens = np.unique(ids, return_inverse=True)
+    one: Ids = LookedUp(tokens[:20].astype(np.uint8), types.astype(np.int32))
+    joined = Joined(one, ids[20:])
+    assert (len(one), len(joined)) == (20, 50)
+    for places in (slice(None), slice(3, 30), slice(25, 25), np.array([[0, 49, 19], [20, 20, 5]]), np.array([7])):
+        found = joined[places]
+        assert found.dtype == np.int32
+        assert np.array_equal(found, ids[places])
+    starts, lengths = np.array([0, 18, 30, 44]), np.array([5, 7, 1, 6])
+    texts = [Documents(some, starts, lengths, starts) for some in (ids, joined)]
+    assert all(torch.equal(a, b) for a, b in zip(*(text[[3, 1, 0]][:3] for text in texts), strict=True))
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=9), max_size=8))
+def test_all_ids_together(texts: list[list[int]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MANY", 3)
+        found = [ids.tolist() for ids in documents_of(texts).together()]
+    assert sum(found, []) == sum(texts, [])  # noqa: RUF017 - there are few
+    assert len(found) == -(-len(texts) // 3)
+
+
+@given(LENGTHS, st.integers(1, 400), NOISE)
+def test_cuts_by_bisection_are_those_of_a_loop(lengths: list[int], budget: int, noise: float) -> None:
+    sampler = BucketSampler(np.array(lengths, dtype=np.int64), max_tokens=budget, noise=noise, seed=1)
+    most = max(lengths, default=0)
+    longest = [min(length * ((1 + noise) / (1 - noise)), most) for length in sorted(lengths)]
+    sizes, batch = [], 0
+    for length in longest:
+        if batch and length * (batch + 1) > budget:
+            sizes.append(batch)
+            batch = 0
+        batch += 1
+    assert sorted(map(len, sampler)) == sorted([*sizes, batch] if batch else sizes)
 
 
 def test_documents_may_lie_anywhere_and_share_nothing_with_their_batches() -> None:

@@ -108,6 +108,17 @@ def test_scaling(benchmark: Benchmark) -> None:
     assert [row["size"] for row in found if row["what"] == "copies of the corpus"] == [1, 2, 4, 8, 16]
 
 
+def test_scale(benchmark: Benchmark, fake_training: None) -> None:
+    found = rows(benchmark, "scale", "--texts", "1", "2", "--reviews", "2000", "--steps", "3", "threads=1")
+    assert [(row["data"], row["size"]) for row in found] == [("text, MB", 1), ("text, MB", 2), ("reviews", 2000)]
+    for row in found:
+        assert row["first_step"] > 0
+        assert row["speed"] > 0
+        assert min(row["cold"], row["warm"]) > 1
+    config = read([setting for setting in json.loads(Path("settings.json").read_text()) if "run_dir" not in setting])
+    assert (config.kind, config.trainer.max_steps, config.threads) == ("classification", 3, 1)
+
+
 def test_overhead(benchmark: Benchmark) -> None:
     found = rows(benchmark, "overhead", "--steps", "3", "data.path=reviews.csv", "model.embedding_size=8")
     assert {row["part"] for row in found} == {"diagnostics", "saving", "loader"}

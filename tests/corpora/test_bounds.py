@@ -169,14 +169,18 @@ def test_structures_that_readers_may_take_for_different_ones(content: bytes) -> 
 # The whole.
 
 
-def test_the_memory_of_all_tokens_is_a_setting() -> None:
-    rows = [("a b c " * 20_000, number) for number in range(20)]  # 60,000 tokens of four bytes each
-    with pytest.raises(DataError, match=r"^t\.csv: its tokens need more than 1 MiB of memory, at row 5; cut .*mib$"):
-        tokenize(rows, "basic_english", "t.csv", max_memory_mib=1)
-    assert len(tokenize(rows, "basic_english", "t.csv", max_memory_mib=5)) == 20
+def test_the_memory_of_words_labels_and_rows_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unroll.text.tokenized.CHUNK", 20_000)
+    monkeypatch.setattr("unroll.text.workers.HERE", 1000)
+    long = [("a b c " * 20_000, number % 2) for number in range(20)]  # their tokens, of 1.2 MB, are on disk
+    assert len(tokenize(long, "basic_english", "t.csv", max_memory_mib=1)) == 20
     words = [(" ".join(f"w{number}" for number in range(start, start + 100)), 0) for start in range(0, 20_000, 100)]
-    with pytest.raises(DataError, match=r"1 MiB of memory, at row [67]\d;"):  # 150 bytes and more for each new word
-        tokenize(words, "basic_english", max_memory_mib=1)
+    labels = [("a", f"label {number}") for number in range(20_000)]
+    for rows, last in ((words, r"\d\d"), (labels, r"[45],\d{3}"), ([("a", 0)] * 20_000, r"16,\d{3}")):
+        message = rf"^t\.csv: its words, labels and rows need more than 1 MiB of memory, by row {last}; cut the .*mib$"
+        with pytest.raises(DataError, match=message):
+            tokenize(rows, "basic_english", "t.csv", max_memory_mib=1)
+        assert len(tokenize(rows, "basic_english", "t.csv", max_memory_mib=5)) == len(rows)
 
 
 # Files that are none.

@@ -56,6 +56,33 @@ def test_a_folder_of_ones_own(tmp_path: Path, files: list[str]) -> None:
         )
 
 
+def test_a_folder_of_tables_for_each_split(tmp_path: Path) -> None:
+    train = [place(tmp_path / "train" / name) for name in ("b.jsonl", "a.csv", "part-10.parquet", "part-02.csv.gz")]
+    test = place(tmp_path / "test" / "all.csv")
+    other = place(tmp_path / "unsupervised" / "x.tsv")
+    place(tmp_path / "train" / "notes.md")
+    for source, path in (("local", tmp_path), ("auto", None)):
+        found = find_corpus(source, path, tmp_path, unlabelled=True)
+        assert found.train == TextFile(tuple(sorted(train)))
+        assert (found.test, found.unlabelled) == (TextFile((test,)), TextFile((other,), has_labels=False))
+    place(tmp_path / "test.csv")
+    assert complaint("local", tmp_path, tmp_path).endswith(": holds both test.csv and test/; keep one of them")
+
+
+def test_rows_of_several_tables_follow_each_other(tmp_path: Path) -> None:
+    for name, text in (("2.csv", "c"), ("1.csv", "b"), ("0.jsonl", "a")):
+        content = f'{{"text": "{text}", "label": 1}}\n' if name.endswith("l") else f"text,label\n{text},1\n"
+        place(tmp_path / "train" / name, content.encode())
+    assert [row.text for row in read_rows(find_corpus("local", tmp_path, tmp_path).train)] == ["a", "b", "c"]
+
+
+def test_tables_under_other_names_are_not_taken_for_training_data(tmp_path: Path) -> None:
+    place(tmp_path / "part-0.csv")
+    (tmp_path / "train").mkdir()  # with nothing to read in it
+    place(tmp_path / "train" / "pos" / "0.txt")
+    assert complaint("local", tmp_path, tmp_path).endswith("there, or several tables into its folder train")
+
+
 def test_a_table_of_ones_own(tmp_path: Path) -> None:
     path = place(tmp_path / "mine.csv")
     corpus = find_corpus("auto", path, tmp_path)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +21,7 @@ from unroll import checkpoint
 from unroll.compose import compose
 from unroll.corpora.files import TextFile, read_rows
 from unroll.errors import CheckpointError
-from unroll.text.tokenized import cached, tokenize
+from unroll.text.tokenized import TokenizedCorpus, cached, tokenize
 
 
 def damaged(content: bytes, chance: random.Random) -> bytes:
@@ -84,11 +84,11 @@ def fallbacks(folder: Path, count: int, run_dir: Path, seed: int = 0) -> Outcome
 
 def caches(folder: Path, count: int, seed: int = 0) -> Outcome:
     """A damaged cache of tokens is made anew."""
-    outcome, chance, path = Outcome("damaged token caches"), random.Random(seed), folder / "tokens.arrow"
+    outcome, chance, path = Outcome("damaged token caches"), random.Random(seed), folder / "tokens.bin"
     rows = [("a superb film", 1), ("dull and boring", 0)] * 20
 
-    def build() -> Any:
-        return tokenize(rows, "basic_english")
+    def build(file: BinaryIO) -> TokenizedCorpus:
+        return tokenize(rows, "basic_english", file=file)
 
     expected = cached(path, build)
     content = path.read_bytes()

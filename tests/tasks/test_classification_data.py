@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.settings import from_dict
+from unroll.batching.documents import LookedUp
 from unroll.compose import compose
 from unroll.corpora.labels import label_ids
 from unroll.corpora.splits import sample, split_off
@@ -281,6 +282,34 @@ def test_data_is_read_once_and_prepared_apart(tmp_path: Path, monkeypatch: pytes
     data.setup()
     assert data.train is train
     assert len(train) + len(data.val) + len(data.test) == 100
+
+
+def test_a_label_of_the_test_table_that_no_class_has_is_told_with_its_row(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", numbered(100))
+    write(tmp_path / "test.csv", [("a", 1), ("b", 0), ("c", 1), ("d", 7), ("e", 8), ("f", 7)])
+    with pytest.raises(DataError, match=r"test\.csv: row 4 has the label 7; the labels are 0, 1"):
+        load(tmp_path)
+
+
+def test_tokens_stay_on_disk_and_ids_are_looked_up(tmp_path: Path) -> None:
+    data = load(write(tmp_path / "all.csv", [(f"word{i % 7} film", i % 2) for i in range(200)]))
+    assert isinstance(data.train.ids, LookedUp)
+    assert isinstance(data.train.ids.tokens, np.memmap)
+    assert data.train.ids.tokens.dtype == np.uint8
+    assert data.train.ids.tokens is data.val.ids.tokens  # type: ignore[attr-defined]
+
+
+def test_a_folder_of_tables_trains_as_one_table(tmp_path: Path) -> None:
+    rows = [(f"word{i % 9} and word{i % 5}", i % 2) for i in range(120)]
+    whole = load(write(tmp_path / "all.csv", rows))
+    for part in range(3):
+        (tmp_path / "parts" / "train").mkdir(parents=True, exist_ok=True)
+        write(tmp_path / "parts" / "train" / f"{part}.csv", rows[40 * part : 40 * part + 40])
+    parts = load(tmp_path / "parts")
+    assert parts.fingerprint == whole.fingerprint
+    assert [texts(parts, split) for split in ("train", "val", "test")] == [
+        texts(whole, split) for split in ("train", "val", "test")
+    ]
 
 
 def unlabelled(path: Path, **settings: object) -> ClassificationData:

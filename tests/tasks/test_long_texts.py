@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.tasks.conftest import novel_config
+from unroll import runtime
 from unroll.config.settings import TOKENIZERS
 from unroll.corpora import long_texts
 from unroll.errors import DataError
 from unroll.tasks.spec import load_data
 from unroll.text import stored as stored_texts
+from unroll.text import workers
 
 LINES = [f"The {n} seas, l'île n° {n}; “captain” 船 {'x' * (n % 7)}\n" for n in range(400)]
 TEXT = "".join(LINES)
@@ -26,6 +28,7 @@ TEXT = "".join(LINES)
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_texts, "CHUNK", 100)
+    monkeypatch.setattr(workers, "HERE", 10**6)  # in this process, where no test says otherwise
 
 
 def read(path: Path, folder: Path, **settings: Any) -> Any:
@@ -54,6 +57,16 @@ def test_it_is_the_text_in_memory(tmp_path: Path, tokenizer: str, limit: int | N
     assert isinstance(on_disk.train.ids, np.memmap)
     assert on_disk.train.ids.dtype == (np.uint16 if len(on_disk.vocabulary) > 256 else np.uint8)
     assert_same(whole, on_disk)
+
+
+@pytest.mark.parametrize("tokenizer", ["characters", "whitespace"])
+def test_processes_store_what_one_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: str) -> None:
+    (tmp_path / "text.txt").write_text(TEXT)
+    settings: Any = {"data__max_characters": 1000, "data__tokenizer": tokenizer}
+    alone = read(tmp_path / "text.txt", tmp_path / "alone", **settings)
+    monkeypatch.setattr(workers, "HERE", 4)
+    monkeypatch.setattr(runtime, "usable_cores", lambda: 2)
+    assert_same(alone, read(tmp_path / "text.txt", tmp_path / "together", **settings))
 
 
 def test_every_form_of_the_text_is_the_same(tmp_path: Path) -> None:
@@ -88,6 +101,25 @@ def test_a_torn_store_is_made_anew(tmp_path: Path) -> None:
     expected = first.train.ids.copy()
     tokens.write_bytes(tokens.read_bytes()[:-1])
     assert np.array_equal(read(path, tmp_path / "data", data__max_characters=1000).train.ids, expected)
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", "", "text", '\n{"survey": [1]}', b"\xff"])
+def test_something_else_in_its_place_is_replaced_with_a_message(
+    tmp_path: Path, content: str | bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    first = read(path, tmp_path / "data", data__max_characters=1000)
+    (about,) = (tmp_path / "data").glob("text-*/about.json")
+    good = about.read_bytes()
+    assert capsys.readouterr().err == ""
+    for bad in (content, good.replace(b"captain", b"captains", 1), good[:-1], good.replace(b"0", b"1", 1)):
+        about.write_bytes(bad.encode() if isinstance(bad, str) else bad)
+        assert_same(first, read(path, tmp_path / "data", data__max_characters=1000))
+        said = capsys.readouterr().err
+        if bad != good:
+            assert said.startswith(f"The tokens in {about.parent} are damaged (") and said.count("\n") == 1
+    assert about.read_bytes() == good
 
 
 def test_rare_words_are_dropped_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:

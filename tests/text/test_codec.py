@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unroll.config.settings import BPE_SIZE, TOKENIZERS
-from unroll.errors import DataError
 from unroll.inference.weights import codec_of
 from unroll.text import bpe, codec
 from unroll.text.codec import Codec, TokenSize, count
@@ -249,17 +248,13 @@ def test_documents_are_cut_one_by_one(texts: list[str]) -> None:
     corpus = tokenize(((text, 0) for text in texts), "bpe")
     made = learn("bpe", ENGLISH + CHINESE, 290)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("unroll.text.tokenized.AT_ONCE", 3)
+        patch.setattr("unroll.text.tokenized.CHUNK", 3)
         cut = segmented(corpus, made)
     documents = [cut.tokens[a:b].tolist() for a, b in pairwise(cut.offsets)]
     assert documents == [made.encode(text).tolist() for text in texts]
     assert cut.types == [*made.vocabulary.tokens]
-
-
-def test_cut_documents_take_no_more_memory_than_allowed() -> None:
-    corpus = tokenize((("我" * 64 + " ", 0) for _ in range(2000)), "bpe")
-    with pytest.raises(DataError, match=r"the texts: its tokens need more than 1 MiB of memory, at row 2,000; cut the"):
-        segmented(corpus, Codec("bpe", bpe.vocabulary_of(())), max_memory_mib=1)
+    assert cut.tokens[-1] == len(cut.types)
+    assert isinstance(cut.tokens, np.memmap) and cut.tokens.dtype == np.uint16
 
 
 def test_no_token_is_called_unknown() -> None:

@@ -2,13 +2,14 @@
 
 import dataclasses
 import hashlib
-import subprocess
-import sys
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,8 +21,12 @@ ROWS: list[tuple[str, int | str]] = [("It's good, good!", 1), ("", 0), ("<br /> 
 TEXTS = st.lists(st.text(st.sampled_from("ab.' ") | st.characters(), max_size=12), max_size=8)
 
 
-def never() -> TokenizedCorpus:
+def never(file: BinaryIO) -> TokenizedCorpus:
     raise AssertionError("built, though there is a cache")
+
+
+def building(rows: list[tuple[str, int | str]]) -> Callable[[BinaryIO], TokenizedCorpus]:
+    return lambda file: tokenize(rows, "basic_english", file=file)
 
 
 def words_of(corpus: TokenizedCorpus, document: int) -> list[str]:
@@ -51,11 +56,48 @@ def test_a_corpus_by_hand() -> None:
     corpus = tokenize(iter(ROWS), "basic_english")
     assert len(corpus) == 4
     assert corpus.types == ["it", "'", "s", "good", ",", "!", "😀", "bad"]
-    assert corpus.tokens.tolist() == [0, 1, 2, 3, 4, 3, 5, 6, 7, 0, 1, 2, 3, 4, 3, 5]
+    assert corpus.tokens.tolist() == [0, 1, 2, 3, 4, 3, 5, 6, 7, 0, 1, 2, 3, 4, 3, 5, 8]
     assert corpus.offsets.tolist() == [0, 7, 7, 9, 16]
-    assert corpus.labels == [1, 0, 0, 0]
-    dtypes = [array.dtype for array in (corpus.tokens, corpus.offsets, corpus.text_hashes)]
-    assert dtypes == [np.int32, np.int64, np.uint64]
+    assert (corpus.labels.tolist(), corpus.label_values) == ([0, 1, 1, 1], [1, 0])
+    assert corpus.text_hashes.tolist() == [
+        int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") for text, _ in ROWS
+    ]
+    arrays = (corpus.tokens, corpus.offsets, corpus.labels, corpus.text_hashes)
+    assert [array.dtype for array in arrays] == [np.uint8, np.int64, np.int32, np.uint64]
+    assert all(isinstance(array, np.memmap) for array in arrays)
+
+
+def test_the_fingerprint_by_hand() -> None:
+    """Checkpoints hold it: it must not change."""
+    expected = hashlib.sha256()
+    for text, label in [("It's", 1), ("é", "good"), ("", 0)]:
+        expected.update(hashlib.sha256(text.encode()).digest() + json.dumps(label).encode() + b"\n")
+    assert fingerprint([("It's", 1), ("é", "good"), ("", 0)]) == expected.hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("types", "width"), [(255, np.uint8), (256, np.uint16), (65535, np.uint16), (65536, np.uint32)]
+)
+def test_tokens_are_as_narrow_as_the_types_allow(
+    types: int, width: type[np.unsignedinteger[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unroll.text.mapped.AT_ONCE", 1000)
+    words = [f"w{number}" for number in range(types)]
+    corpus = tokenize([(" ".join(words), 0), ("", 1), (" ".join(reversed(words)), 1)], "whitespace")
+    assert corpus.tokens.dtype == width
+    assert corpus.types == words
+    assert np.array_equal(corpus.tokens, [*range(types), *reversed(range(types)), types])
+    assert corpus.offsets.tolist() == [0, types, types, 2 * types]
+
+
+def test_blocks_hold_every_document_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unroll.text.tokenized.CHUNK", 10)
+    lengths = [0, 3, 0, 7, 25, 1, 0, 0, 10, 2]
+    monkeypatch.setattr("unroll.text.workers.HERE", 10)
+    corpus = tokenize([("a " * length, 0) for length in lengths], "basic_english")
+    blocks = [(block.start, block.stop) for block in corpus.blocks()]
+    assert blocks == [(0, 4), (4, 5), (5, 8), (8, 9), (9, 10)]
+    assert list(tokenize([], "basic_english").blocks()) == []
 
 
 @given(TEXTS)
@@ -65,7 +107,7 @@ def test_each_document_is_what_the_tokenizer_makes_of_it(texts: list[str]) -> No
     assert [words_of(corpus, i) for i in range(len(corpus))] == [list(split(text)) for text in texts]
     assert len(set(corpus.types)) == len(corpus.types)
     assert corpus.offsets[0] == 0
-    assert corpus.offsets[-1] == len(corpus.tokens)
+    assert corpus.offsets[-1] == len(corpus.tokens) - 1
 
 
 @given(TEXTS)
@@ -110,10 +152,21 @@ def test_labels_are_all_numbers_or_all_names(
     tmp_path: Path, labels: list[int | str], kept: list[int] | list[str]
 ) -> None:
     corpus = tokenize([("a", label) for label in labels], "basic_english")
-    assert corpus.labels == kept
-    assert [type(label) for label in corpus.labels] == [type(label) for label in kept]
-    cached(tmp_path / "cache", lambda: corpus)
+    assert_labels(corpus, kept)
+    cached(tmp_path / "cache", building([("a", label) for label in labels]))
     assert_same(cached(tmp_path / "cache", never), corpus)
+
+
+def test_a_number_and_its_digits_are_one_name() -> None:
+    corpus = tokenize([("a", label) for label in (1, "good", "1", 2)], "basic_english")
+    assert_labels(corpus, ["1", "good", "1", "2"])
+    assert corpus.label_values == ["1", "good", "2"]
+
+
+def assert_labels(corpus: TokenizedCorpus, expected: Sequence[int | str]) -> None:
+    found = [corpus.label_values[label] for label in corpus.labels]
+    assert found == list(expected)
+    assert [type(label) for label in found] == [type(label) for label in expected]
 
 
 def test_an_unknown_tokenizer_is_an_error() -> None:
@@ -129,19 +182,18 @@ def test_a_cache_gives_back_the_same_corpus_without_building(
     tmp_path: Path, rows: list[tuple[str, int | str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     corpus = tokenize(rows, "basic_english")
-    path = tmp_path / "deep" / "cache.arrow"
-    assert_same(cached(path, lambda: corpus), corpus)
+    path = tmp_path / "deep" / "cache.bin"
+    assert_same(cached(path, building(rows)), corpus)
     for _ in range(2):
         assert_same(cached(path, never), corpus)
-    assert [file.name for file in path.parent.iterdir()] == ["cache.arrow"]
+    assert [file.name for file in path.parent.iterdir()] == ["cache.bin"]
     assert capsys.readouterr().err == ""
 
 
 @given(TEXTS)
 def test_any_corpus_survives_the_cache(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
-    path = tmp_path_factory.mktemp("cache") / "cache.arrow"
-    corpus = tokenize([(text, len(text)) for text in texts], "basic_english")
-    cached(path, lambda: corpus)
+    path = tmp_path_factory.mktemp("cache") / "cache.bin"
+    corpus = cached(path, building([(text, len(text)) for text in texts]))
     assert_same(cached(path, never), corpus)
 
 
@@ -150,17 +202,17 @@ def test_the_name_follows_from_content_and_tokenizer() -> None:
     names = [cache_name(one, "basic_english"), cache_name(two, "basic_english"), cache_name(one, "other")]
     assert len(set(names)) == 3
     assert cache_name(one, "basic_english") == names[0]
-    assert all(Path(name).name == name and name.endswith(".arrow") for name in names)
+    assert all(Path(name).name == name and name.endswith(".bin") for name in names)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 1000, b"PAR1", b"text,label\n"])
 def test_something_else_in_its_place_is_replaced_with_a_message(
     tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "cache.arrow"
+    path = tmp_path / "cache.bin"
     path.write_bytes(content)
     corpus = tokenize(ROWS, "basic_english")
-    assert_same(cached(path, lambda: corpus), corpus)
+    assert_same(cached(path, building(ROWS)), corpus)
     message = capsys.readouterr().err
     assert message.startswith(f"The cache {path} is damaged (")
     assert message.endswith("); it is made anew.\n")
@@ -168,76 +220,54 @@ def test_something_else_in_its_place_is_replaced_with_a_message(
     assert_same(cached(path, never), corpus)
 
 
-# In a process of its own, as Arrow may crash on the lengths in a damaged file that nothing checked before.
-DAMAGE = """
-import contextlib, dataclasses, io, os, sys
-from pathlib import Path
-import numpy as np
-from unroll.text.tokenized import cached, tokenize
-
-os.fsync = lambda _: None  # hundreds of them take seconds
-path = Path(sys.argv[1])
-corpus = tokenize([("a good film, good", 1), ("bad", 0), ("it's 😀 ok", 1)], "basic_english")
-cached(path, lambda: corpus)
-good = path.read_bytes()
-
-def plain(corpus):
-    values = [getattr(corpus, field.name) for field in dataclasses.fields(corpus)]
-    return [(value.dtype, value.tolist()) if isinstance(value, np.ndarray) else value for value in values]
-
-def noticed(content):
-    path.unlink()  # not written over: Arrow may still have the old file in its memory
-    path.write_bytes(content)
-    builds, said = [], io.StringIO()
-    with contextlib.redirect_stderr(said):
-        result = cached(path, lambda: builds.append(1) or corpus)
-    assert plain(result) == plain(corpus)
-    assert bool(builds) == said.getvalue().endswith("it is made anew.\\n")
-    return bool(builds)
-
-for place in range(len(good)):
-    print(place, flush=True)
-    mask = (0x01, 0x80, 0xFF)[place % 3]
-    noticed(good[:place] + bytes([good[place] ^ mask]) + good[place + 1:])
-for length in range(0, len(good), 16):
-    print("cut at", length, flush=True)
-    assert noticed(good[:length]) or length >= len(good) - 8  # an Arrow stream's end mark may be missing
-print("whole")
-"""
-
-
-def test_every_flipped_byte_and_every_cut_is_noticed_or_harmless(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", DAMAGE, str(tmp_path / "cache.arrow")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    last = result.stdout.splitlines()[-1:]
-    assert (result.returncode, last) == (0, ["whole"]), result.stderr[-2000:]
+def test_every_flipped_byte_and_every_cut_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda _: None)  # hundreds of them take seconds
+    path = tmp_path / "cache.bin"
+    rows: list[tuple[str, int | str]] = [("a good film, good", 1), ("bad", 0), ("it's 😀 ok", 1)]
+    corpus = tokenize(rows, "basic_english")
+    cached(path, building(rows))
+    good = path.read_bytes()
+    flipped = (
+        good[:place] + bytes([good[place] ^ (0x01, 0x80, 0xFF)[place % 3]]) + good[place + 1 :]
+        for place in range(len(good))
+    )
+    cut = (good[:length] for length in range(0, len(good), 16))
+    for content in [*flipped, *cut, good + b"\0", good * 2]:
+        path.write_bytes(content)
+        with redirect_stderr(StringIO()) as said:
+            assert_same(cached(path, building(rows)), corpus)
+        assert said.getvalue().endswith("it is made anew.\n")
+    assert path.read_bytes() == good
 
 
 @pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_write_that_fails_midway_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+    tmp_path: Path, fault: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(file: BinaryIO, *_: object) -> None:
-        file.write(b"half a stream")
+    monkeypatch.setattr("unroll.text.tokenized.CHUNK", 20_000)
+
+    def fail() -> Iterator[tuple[str, int | str]]:
+        yield from ROWS * 1000
         raise fault
 
-    corpus = tokenize(ROWS, "basic_english")
-    path = tmp_path / "cache.arrow"
-    with monkeypatch.context() as patch:
-        patch.setattr(pa.ipc, "new_stream", fail)
-        with pytest.raises(type(fault)):
-            cached(path, lambda: corpus)
+    path = tmp_path / "cache.bin"
+    with pytest.raises(type(fault)):
+        cached(path, lambda file: tokenize(fail(), "basic_english", file=file))
     assert not list(tmp_path.iterdir())
-    assert_same(cached(path, lambda: corpus), corpus)
-
-
-def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="built, though"):
-        cached(tmp_path / "cache.arrow", never)
-    assert not list(tmp_path.iterdir())
+    assert len(cached(path, building(ROWS))) == len(ROWS)
 
 
 def test_half_a_surrogate_pair_survives_the_cache(tmp_path: Path) -> None:
-    corpus = tokenize([("\ud800 a", 0), ("a", 1)], "basic_english")
-    cached(tmp_path / "cache", lambda: corpus)
-    assert cached(tmp_path / "cache", lambda: pytest.fail("built again")).types == ["\ud800", "a"]
+    cached(tmp_path / "cache", building([("\ud800 a", 0), ("a", 1)]))
+    assert cached(tmp_path / "cache", never).types == ["\ud800", "a"]
+
+
+# All cores.
+
+
+def test_processes_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[tuple[str, int | str]] = [(f"It's number {i}, {'é' * (i % 9)} w{i % 400}!", i % 5) for i in range(3000)]
+    monkeypatch.setattr("unroll.text.tokenized.CHUNK", 5000)
+    whole = tokenize(rows, "basic_english")
+    monkeypatch.setattr("unroll.text.tokenized.CHUNK", 10**9)
+    assert_same(whole, tokenize(rows, "basic_english"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ from torch.utils.data import Dataset
 from unroll.batching.loader import EpochSampler
 from unroll.batching.part import Part
 from unroll.text.vocabulary import PAD_ID
+
+MANY = 4096  # documents whose ids are taken together
 
 
 class Batch(NamedTuple):
@@ -36,6 +39,51 @@ class Batch(NamedTuple):
         return len(self.labels) if self.part is None else self.part.num_examples
 
 
+class Ids(Protocol):
+    """One long row of ids, (all tokens,): an array, or what gives parts of one when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: Any, /) -> npt.NDArray[np.int32]:
+        """Return the ids at some places, an array of any shape or a slice."""
+        ...
+
+
+@dataclass(frozen=True)
+class LookedUp:
+    """The ids of tokens that stay where they are, such as on disk: `lookup[tokens]`."""
+
+    tokens: npt.NDArray[np.unsignedinteger[Any]]  # (all tokens,)
+    lookup: npt.NDArray[np.int32]  # the id of each token
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, places: Any, /) -> npt.NDArray[np.int32]:
+        ids: npt.NDArray[np.int32] = self.lookup[self.tokens[places]]
+        return ids
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Two rows of ids, one after the other."""
+
+    one: Ids
+    other: Ids
+
+    def __len__(self) -> int:
+        return len(self.one) + len(self.other)
+
+    def __getitem__(self, places: Any, /) -> npt.NDArray[np.int32]:
+        if isinstance(places, slice):
+            places = np.arange(*places.indices(len(self)))
+        ids = np.empty(places.shape, dtype=np.int32)
+        is_first = places < len(self.one)
+        ids[is_first] = self.one[places[is_first]]
+        ids[~is_first] = self.other[places[~is_first] - len(self.one)]
+        return ids
+
+
 @dataclass(frozen=True)
 class Documents(Dataset[Batch]):
     """Labelled documents: document i is `ids[starts[i]:starts[i] + lengths[i]]`.
@@ -44,7 +92,7 @@ class Documents(Dataset[Batch]):
     one, as a spare, which counts nothing.
     """
 
-    ids: npt.NDArray[np.int32]  # (all tokens,)
+    ids: Ids  # (all tokens,)
     starts: npt.NDArray[np.int64]  # (documents,)
     lengths: npt.NDArray[np.int64]  # (documents,), at least 1
     labels: npt.NDArray[np.int64]  # (documents,)
@@ -57,6 +105,13 @@ class Documents(Dataset[Batch]):
     def document(self, row: int) -> npt.NDArray[np.int32]:
         """Return the ids of one document, (its length,)."""
         return self.ids[self.starts[row] : self.starts[row] + self.lengths[row]]
+
+    def together(self) -> Iterator[npt.NDArray[np.int32]]:
+        """Yield the ids of all documents, those of many at a time, (their tokens,)."""
+        for first in range(0, len(self), MANY):
+            lengths = self.lengths[first : first + MANY]
+            before = np.cumsum(lengths) - lengths
+            yield self.ids[np.repeat(self.starts[first : first + MANY] - before, lengths) + np.arange(lengths.sum())]
 
     def __getitem__(self, rows: Sequence[int]) -> Batch:
         """Put the documents `rows`, or this rank's part of them, into one batch, without a loop."""
@@ -114,27 +169,31 @@ class BucketSampler(EpochSampler[list[int]]):
             raise ValueError(f"noise must be at least 0 and below 1, not {noise}")
         self.lengths, self.noise, self.seed = lengths, noise if seed is not None else 0.0, seed
         if batch_size is not None:
-            self._cuts = list(range(batch_size, len(lengths), batch_size))
+            self._cuts = list(range(0, len(lengths), batch_size))
         elif max_tokens is not None:
             self._cuts = self._cuts_within(max_tokens)
 
     def _cuts_within(self, max_tokens: int) -> list[int]:
-        """Return where to cut an epoch's order: no batch of several documents exceeds `max_tokens` in any epoch.
+        """Return where batches begin in an epoch's order: none of several documents exceeds `max_tokens` in any epoch.
 
         With noise, the i-th document of an epoch is at most (1 + noise) / (1 - noise) times as long as the i-th of all
         documents sorted by length.
         """
         longest = np.sort(self.lengths) * ((1 + self.noise) / (1 - self.noise))
-        longest = np.minimum(longest, self.lengths.max(initial=0))
+        np.minimum(longest, self.lengths.max(initial=0), out=longest)
         cuts, start = [], 0
-        for i, length in enumerate(longest.tolist()):
-            if i > start and length * (i + 1 - start) > max_tokens:
-                cuts.append(i)
-                start = i
+        while start < len(longest):
+            cuts.append(start)
+
+            def is_too_many(last: int, first: int = start) -> bool:
+                return bool(longest[last] * (last + 1 - first) > max_tokens)
+
+            # The padded size grows with each document, so the first that is too many is found by bisection.
+            start += 1 + bisect_left(range(start + 1, len(longest)), True, key=is_too_many)
         return cuts
 
     def __len__(self) -> int:
-        return len(self._cuts) + 1 if len(self.lengths) else 0
+        return len(self._cuts)
 
     def __iter__(self) -> Iterator[list[int]]:
         if self.seed is None:
@@ -143,9 +202,11 @@ class BucketSampler(EpochSampler[list[int]]):
         else:
             random = np.random.default_rng([self.seed, self.epoch])
             order = random.permutation(len(self.lengths))  # documents of equal length in a new order
-            keys = (self.lengths * random.uniform(1 - self.noise, 1 + self.noise, len(self.lengths)))[order]
-            order = order[np.argsort(keys, kind="stable")]
+            keys = random.uniform(1 - self.noise, 1 + self.noise, len(self.lengths))
+            keys *= self.lengths
+            order = order[np.argsort(keys[order], kind="stable")]
+            del keys
             turns = random.permutation(len(self))
-        batches = np.split(order, self._cuts)
+        ends = [*self._cuts[1:], len(order)]
         for turn in turns[self.start :]:
-            yield batches[turn].tolist()
+            yield order[self._cuts[turn] : ends[turn]].tolist()

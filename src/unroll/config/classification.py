@@ -14,7 +14,7 @@ MAX_CHARACTERS, MAX_MEMORY_MIB = 4_000_000, 512  # IMDb's longest review has 13,
 @dataclass
 class ClassificationDataConfig(DataConfig):
     """Which labelled texts, how they are split, cut into tokens, and batched. `path` is a table, or a folder with
-    train.* and perhaps test.* and unlabelled.*."""
+    train.* and perhaps test.* and unlabelled.*, each a table or a folder of tables."""
 
     source: str = setting("auto", choices=("auto", "local", "hub", "embedded"))  # auto: the first that can be had
     hub: str | None = None  # a data set of the Hugging Face hub: OWNER/NAME[/CONFIG][@REVISION]
@@ -23,7 +23,7 @@ class ClassificationDataConfig(DataConfig):
     labels: list[str] | None = None  # names of the classes 0, 1, …, where the labels are numbers
     encoding: str = "utf-8"  # of csv, tsv and jsonl
     max_characters: int = setting(MAX_CHARACTERS, 1, 10**9)  # of one text; a longer one is an error
-    max_memory_mib: int = setting(MAX_MEMORY_MIB, 1)  # that a table's tokens may take; a larger table is an error
+    max_memory_mib: int = setting(MAX_MEMORY_MIB, 1)  # for words, labels and rows, texts apart; more is an error
     unlabelled: str = setting("none", choices=("none", "auto", "required"))  # texts without labels; auto: any there are
     limit: int | None = setting(None, 2)  # a stratified sample of so many training examples
     val_fraction: float = setting(0.1, 1e-6, 0.9)  # of the training examples

@@ -13,7 +13,7 @@ from unroll.config.classification import MAX_CHARACTERS
 from unroll.corpora.files import LONGEST_LABEL, TextFile, is_unlabelled
 from unroll.corpora.hub import UNLABELLED_SPLITS, HubName, fetch, parse_hub
 from unroll.corpora.parquet import class_names
-from unroll.corpora.tables import READERS
+from unroll.corpora.tables import READERS, table_suffix
 from unroll.errors import ConfigError, DataError
 
 
@@ -80,8 +80,9 @@ def find_corpus(
 
     Args:
         source: "local", "hub", "embedded", or "auto", which takes the first of these that there is.
-        path: a table, or a folder with a table train.* and perhaps test.* and unlabelled.*. Without it, "local" looks
-            into `folder`/NAME, with the NAME in `hub`, and then into `folder` itself.
+        path: a table, or a folder with a table train.* and perhaps test.* and unlabelled.*. In place of each there may
+            be a folder of that name with any tables. Without it, "local" looks into `folder`/NAME, with the NAME in
+            `hub`, and then into `folder` itself.
         folder: of all data; what is fetched is kept in `folder`/hub.
         hub: "OWNER/NAME[/CONFIG][@REVISION]", a labelled set of the hub.
         text_column: the name of that column, in files and sets of the hub.
@@ -110,7 +111,7 @@ def find_corpus(
     if source in ("auto", "local"):
         folders = [folder] if name is None else [folder / name.repo.partition("/")[2], folder]
         for place in folders:
-            if _table(place, "train") is not None:
+            if _tables(place, "train"):
                 return _local(place, table, labels, unlabelled)
         if source == "local":
             raise DataError(f"{folders[0]}: no train.* table there; put one there or write data.path=FILE")
@@ -134,39 +135,51 @@ def find_corpus(
 
 
 def _local(path: Path, table: partial[TextFile], labels: Sequence[str] | None, unlabelled: bool) -> LabelledCorpus:
-    without = None
+    test: tuple[Path, ...] = ()
+    without: tuple[Path, ...] = ()
     if path.is_file():
-        train, test = path, None
+        train: tuple[Path, ...] = (path,)
     elif path.is_dir():
-        found, test = _table(path, "train"), _table(path, "test")
-        without = _table(path, *UNLABELLED_SPLITS) if unlabelled else None
-        if found is None:
-            raise DataError(f"{path}: no train.* table in this folder; put train.parquet (or .csv, .jsonl) there")
-        train = found
+        train, test = _tables(path, "train"), _tables(path, "test")
+        without = _tables(path, *UNLABELLED_SPLITS) if unlabelled else ()
+        if not train:
+            raise DataError(
+                f"{path}: no train.* table in this folder; put train.parquet (or .csv, .jsonl) there, or several "
+                "tables into its folder train"
+            )
     else:
         raise DataError(f"{path}: no such file or folder; check data.path")
-    if unlabelled and without is None:
+    if unlabelled and not without:
         raise DataError(f"{path}: no unlabelled.* table there; {_ADD_UNLABELLED}")
-    file = table((train,))
-    names, notes = _names(labels, class_names(train, file.label_column))
+    file = table(train)
+    names, notes = _names(labels, class_names(train[0], file.label_column))
     return LabelledCorpus(
         source="local",
         origin=str(path),
         train=file,
-        test=None if test is None else table((test,)),
+        test=table(test) if test else None,
         label_names=names,
         notes=notes,
-        unlabelled=None if without is None else table((without,), has_labels=False),
+        unlabelled=table(without, has_labels=False) if without else None,
     )
 
 
-def _table(folder: Path, *splits: str) -> Path | None:
-    """The one table in `folder` called as one of `splits`, None if there is none."""
+def _tables(folder: Path, *splits: str) -> tuple[Path, ...]:
+    """The one table in `folder` called as one of `splits`, or the tables in a folder of that name in the order of their
+    names; nothing if there are none."""
     names = [f"{split}{suffix}" for split in splits for suffix in READERS]
-    tables = [table for name in names if (table := folder / name).is_file()]
-    if len(tables) > 1:
-        raise DataError(f"{folder}: holds both {tables[0].name} and {tables[1].name}; keep one of them")
-    return tables[0] if tables else None
+    found: dict[str, tuple[Path, ...]] = {name: (folder / name,) for name in names if (folder / name).is_file()}
+    for split in splits:
+        if (folder / split).is_dir() and (shards := sorted(filter(_is_table, (folder / split).iterdir()))):
+            found[f"{split}/"] = tuple(shards)
+    if len(found) > 1:
+        one, other, *_ = found
+        raise DataError(f"{folder}: holds both {one} and {other}; keep one of them")
+    return next(iter(found.values()), ())
+
+
+def _is_table(path: Path) -> bool:
+    return bool(table_suffix(path)) and path.is_file()
 
 
 def _hub(

@@ -34,14 +34,22 @@ def number_labels(
     return tuple(names), label_ids(labels, names, place)
 
 
-def label_ids(labels: Sequence[int | str], names: Sequence[str], place: object) -> npt.NDArray[np.int64]:
+def label_ids(
+    labels: Sequence[int | str], names: Sequence[str], place: object, rows: Sequence[int] | None = None
+) -> npt.NDArray[np.int64]:
     """Return each label's number in `names`. A label is a name or, where it is none, an index into them.
+
+    Args:
+        labels: of the rows of a table, or those that there are.
+        names: of the classes.
+        place: of the table, for errors.
+        rows: where each label stands, from 1; None: one after another.
 
     Raises:
         DataError: a label is neither; the message names place and row.
     """
     numbers = _numbers(names)
-    for row, label in enumerate(labels, 1):
+    for row, label in zip(rows or range(1, len(labels) + 1), labels, strict=True):
         if label not in numbers:
             some = ", ".join(name[:80] for name in names[:20]) + (", …" if len(names) > 20 else "")
             raise DataError(f"{place}: row {row} has the label {label!r:.80}; the labels are {some}")

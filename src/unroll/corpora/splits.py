@@ -34,19 +34,29 @@ def split_off(
         The two parts, each in ascending order.
     """
     order = random.permutation(rows)
-    # Each text counts by its first copy; the others follow it.
-    _, first, group = np.unique(hashes[order], return_index=True, return_inverse=True)
-    _, place = np.unique(hashes[rows], return_index=True)  # in the file
+    # Each text counts by its first copy; the others follow it. (np.unique would take twice the memory, and sort twice.)
+    by_hash = np.argsort(hashes[order], kind="stable")
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = np.diff(hashes[order[by_hash]]) != 0
+    starts = np.flatnonzero(is_first)
+    first = by_hash[starts]
+    place = np.minimum.reduceat(order[by_hash], starts)  # in the file
+    group = np.empty_like(by_hash)
+    group[by_hash] = np.cumsum(is_first) - 1
+    del by_hash, is_first, starts
     chosen = np.zeros(len(first), dtype=bool)
     group_labels = labels[order[first]]
     by_draw = np.argsort(first)  # groups in the order drawn
     for label in np.unique(group_labels):
         groups = by_draw[group_labels[by_draw] == label]
         wanted = max(1, round(len(groups) * fraction))
-        number = np.argsort(np.argsort(place[groups]))  # 0 for the class's first text in the file
-        block = number // min(block_size, wanted)
-        _, drawn = np.unique(block, return_index=True)  # a block is drawn when the first of its texts is
-        chosen[groups[np.lexsort((number, drawn[block]))[:wanted]]] = True
+        size = min(block_size, wanted)
+        if size > 1:
+            number = np.argsort(np.argsort(place[groups]))  # 0 for the class's first text in the file
+            block = number // size
+            _, drawn = np.unique(block, return_index=True)  # a block is drawn when the first of its texts is
+            groups = groups[np.lexsort((number, drawn[block]))]
+        chosen[groups[:wanted]] = True
     second = chosen[group]
     return np.sort(order[~second]), np.sort(order[second])
 
@@ -56,9 +66,9 @@ def sample(rows: Rows, labels: npt.NDArray[np.int64], size: int, random: np.rand
     if size >= len(rows):
         return rows
     order = random.permutation(rows)
-    rank = np.empty(len(order))
-    for label in np.unique(labels[order]):
-        places = np.flatnonzero(labels[order] == label)
+    rank, drawn = np.empty(len(order)), labels[order]
+    for label in np.unique(drawn):
+        places = np.flatnonzero(drawn == label)
         rank[places] = (np.arange(len(places)) + 0.5) / len(places)  # every prefix by rank is proportional
     return np.sort(order[np.argsort(rank, kind="stable")[:size]])
 
@@ -70,7 +80,8 @@ def check_splits(train: Rows, val: Rows, labels: npt.NDArray[np.int64], names: S
         DataError: a class has no row in one of them; the message names `place` and the settings to change.
     """
     for rows, split in ((train, "training"), (val, "validation")):
-        missing = [name for number, name in enumerate(names) if number not in labels[rows]]
+        counts = np.bincount(labels[rows], minlength=len(names))
+        missing = [name for name, count in zip(names, counts, strict=True) if not count]
         if missing:
             raise DataError(
                 f"{place}: no row labelled {missing[0]!r} is left in the {split} split; add rows of that label, "

@@ -139,7 +139,7 @@ class LoadedClassifier:
     def _predict(self, texts: Sequence[str]) -> Iterator[Prediction]:
         ids = list(self._encoded(texts))
         documents = _documents(ids, np.zeros(len(ids), dtype=np.int64))
-        unknown = np.add.reduceat(documents.ids == UNKNOWN_ID, documents.starts, dtype=np.int64).tolist()
+        unknown = np.add.reduceat(documents.ids[:] == UNKNOWN_ID, documents.starts, dtype=np.int64).tolist()
         rows = self.logits(documents).softmax(-1).tolist()
         for probabilities, length, strange in zip(rows, documents.lengths.tolist(), unknown, strict=True):
             best = max(range(len(self.labels)), key=probabilities.__getitem__)

@@ -18,7 +18,7 @@ from unroll.inference.description import describe
 from unroll.inference.weights import codec_of, with_weights
 from unroll.models.pretraining import DocumentLanguageModel, build_document_language_model
 from unroll.tasks.classification_data import evaluation_loader
-from unroll.tasks.documents import encode, load_tokens, select
+from unroll.tasks.documents import cache_of, encode, load_tokens, select
 from unroll.tasks.pretraining import WordMetrics
 from unroll.text.codec import Codec
 from unroll.text.tokenized import segmented
@@ -76,7 +76,7 @@ class LoadedDocumentLanguageModel:
         read."""
         config = self.config.data
         file = TextFile((path,), config.text_column, encoding=config.encoding, has_labels=False)
-        corpus = segmented(load_tokens(file, config), self.codec, file, config.max_memory_mib)
+        corpus = segmented(load_tokens(file, config), self.codec, cache_of(config))
         ids, rows = encode(corpus, self.vocabulary), np.arange(len(corpus))
         return select(corpus, ids, rows, np.full(len(corpus), UNLABELLED), config)
 

@@ -24,7 +24,7 @@ from unroll.corpora.splits import check_splits, sample, split_off
 from unroll.errors import DataError
 from unroll.shown import shown
 from unroll.tasks.data import LAGS, STRETCHES, TaskData
-from unroll.tasks.documents import Rows, corpus_of, encode, learn_codec, load_tokens, select
+from unroll.tasks.documents import Rows, cache_of, corpus_of, encode, learn_codec, load_tokens, select
 from unroll.text.codec import Codec
 from unroll.text.tokenized import TokenizedCorpus, segmented
 from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
@@ -60,6 +60,7 @@ class ClassificationData(TaskData):
     def __init__(self, config: ClassificationConfig | PretrainingConfig) -> None:
         super().__init__()
         self.config, self.seed = config.data, config.seed
+        self._loaded: dict[TextFile, TokenizedCorpus] = {}  # until it is set up
         self._is_set_up = False
 
     def prepare_data(self) -> None:
@@ -69,11 +70,17 @@ class ClassificationData(TaskData):
             DataError: the corpus can't be fetched or read; the message names file and remedy.
         """
         for file in filter(None, (self._corpus.train, self._corpus.test, self._corpus.unlabelled)):
-            load_tokens(file, self.config)
+            self._tokens(file)
 
     @cached_property
     def _corpus(self) -> LabelledCorpus:
         return corpus_of(self.config)
+
+    def _tokens(self, file: TextFile) -> TokenizedCorpus:
+        """The tokens of a file, which this process checks and maps once."""
+        if file not in self._loaded:
+            self._loaded[file] = load_tokens(file, self.config)
+        return self._loaded[file]
 
     def setup(self, stage: str | None = None) -> None:
         """Split and encode the corpus.
@@ -85,10 +92,11 @@ class ClassificationData(TaskData):
             return
         config, corpus, train_file = self.config, self._corpus, self._corpus.train
         self.source, self.origin = corpus.source, corpus.origin
-        train = load_tokens(train_file, config)
-        test = load_tokens(corpus.test, config) if corpus.test else None
+        train = self._tokens(train_file)
+        test = self._tokens(corpus.test) if corpus.test else None
         self.fingerprint = train.fingerprint
-        self.labels, labels = number_labels(train.labels, corpus.label_names, train_file)
+        self.labels, numbers = number_labels(train.label_values, corpus.label_names, train_file)
+        labels = numbers[train.labels]
         random = np.random.default_rng(self.seed)
         block_size = config.block_size if config.split == "blocks" else 1
         rows = np.arange(len(train))
@@ -105,27 +113,30 @@ class ClassificationData(TaskData):
             counted.append(self._without_labels(corpus.unlabelled, held_out))
         self.codec = learn_codec(counted, config)
         self.vocabulary = self.codec.vocabulary
-        train = segmented(train, self.codec, train_file, config.max_memory_mib)
+        train = segmented(train, self.codec, cache_of(config))
         ids = encode(train, self.vocabulary)
         self.train, self.val = (select(train, ids, part, labels, config) for part in (train_rows, val_rows))
         if corpus.test is None or test is None:
             self.test = select(train, ids, test_rows, labels, config)
         else:
-            test = segmented(test, self.codec, corpus.test, config.max_memory_mib)
-            test_labels = label_ids(test.labels, self.labels, corpus.test)
-            self.test = select(test, encode(test, self.vocabulary), np.arange(len(test)), test_labels, config)
+            first_rows = np.unique(test.labels, return_index=True)[1] + 1
+            test_numbers = label_ids(test.label_values, self.labels, corpus.test, first_rows.tolist())
+            test = segmented(test, self.codec, cache_of(config))
+            every = np.arange(len(test))
+            self.test = select(test, encode(test, self.vocabulary), every, test_numbers[test.labels], config)
         self.test_is_held_out = test is None
         self.counts = self._count(train, test)
         self.unlabelled = None
         for others, others_rows in counted[1:]:
-            others = segmented(others, self.codec, corpus.unlabelled, config.max_memory_mib)
+            others = segmented(others, self.codec, cache_of(config))
             none = np.full(len(others), UNLABELLED, dtype=np.int64)
             self.unlabelled = select(others, encode(others, self.vocabulary), others_rows, none, config)
+        self._loaded.clear()
         self._is_set_up = True
 
     def _without_labels(self, file: TextFile, held_out: npt.NDArray[np.uint64]) -> tuple[TokenizedCorpus, Rows]:
         """The texts of a file, and the rows of those whose hashes are not `held_out`."""
-        corpus = load_tokens(file, self.config)
+        corpus = self._tokens(file)
         rows = np.flatnonzero(~np.isin(corpus.text_hashes, held_out))
         if not len(rows):
             raise DataError(f"{file}: every text is in the validation or test split as well; add other texts")
@@ -136,10 +147,11 @@ class ClassificationData(TaskData):
     def _count(self, train: TokenizedCorpus, test: TokenizedCorpus | None) -> Counts:
         corpora = [train] if test is None else [train, test]
         lengths = np.concatenate([np.diff(corpus.offsets) for corpus in corpora])
+        hashes = np.sort(train.text_hashes)
         return Counts(
             shortened=0 if self.config.max_length is None else int((lengths > self.config.max_length).sum()),
             empty=int((lengths == 0).sum()),
-            duplicates=len(train) - len(np.unique(train.text_hashes)),
+            duplicates=int((hashes[1:] == hashes[:-1]).sum()),
             test_in_train=0 if test is None else int(np.isin(test.text_hashes, train.text_hashes).sum()),
         )
 
@@ -164,8 +176,8 @@ class ClassificationData(TaskData):
     @cached_property
     def unknown_share(self) -> float:
         """Share of the validation split's tokens that the vocabulary does not hold."""
-        ids = np.concatenate([self.val.document(row) for row in range(len(self.val))])
-        return float((ids == UNKNOWN_ID).mean())
+        unknown = sum(int((ids == UNKNOWN_ID).sum()) for ids in self.val.together())
+        return unknown / int(self.val.lengths.sum())
 
     def report(self) -> list[str]:
         counts, config = self.counts, self.config

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from unroll import progress
-from unroll.batching.documents import Documents
+from unroll.batching.documents import Documents, LookedUp
 from unroll.config import ClassificationDataConfig
 from unroll.corpora.files import TextFile, read_rows
 from unroll.corpora.labelled import LabelledCorpus, find_corpus
@@ -20,8 +21,6 @@ from unroll.errors import DataError
 from unroll.text.codec import Codec
 from unroll.text.tokenized import TokenizedCorpus, cache_name, cached, tokenize
 from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
-
-CHUNK = 2**22  # tokens that are counted at a time
 
 Rows = npt.NDArray[np.int64]
 
@@ -53,13 +52,18 @@ def corpus_of(config: ClassificationDataConfig) -> LabelledCorpus:
 
 def load_tokens(file: TextFile, config: ClassificationDataConfig) -> TokenizedCorpus:
     """Return the tokens of a file, from the cache where its content has been tokenised before."""
-    path = Path(config.folder) / "cache" / cache_name(file.sha256(), config.tokenizer)
+    path = cache_of(config) / cache_name(file.sha256(), config.tokenizer)
 
-    def build() -> TokenizedCorpus:
+    def build(out: BinaryIO) -> TokenizedCorpus:
         progress.say(f"tokenising {file}; the tokens are kept in {path.parent}")
-        return tokenize(read_rows(file), config.tokenizer, file, config.max_memory_mib)
+        return tokenize(read_rows(file), config.tokenizer, file, config.max_memory_mib, out)
 
     return cached(path, build)
+
+
+def cache_of(config: ClassificationDataConfig) -> Path:
+    """Return the folder of tokens on disk."""
+    return Path(config.folder) / "cache"
 
 
 def learn_codec(corpora: Sequence[tuple[TokenizedCorpus, Rows]], config: ClassificationDataConfig) -> Codec:
@@ -69,34 +73,34 @@ def learn_codec(corpora: Sequence[tuple[TokenizedCorpus, Rows]], config: Classif
     for corpus, rows in corpora:
         chosen = np.zeros(len(corpus), dtype=bool)
         chosen[rows] = True
-        is_counted = np.repeat(chosen, np.diff(corpus.offsets))
         counts = np.zeros(len(corpus.types), dtype=np.int64)
-        for start in range(0, len(corpus.tokens), CHUNK):  # bincount makes 64-bit numbers of them all
-            part = slice(start, start + CHUNK)
-            counts += np.bincount(corpus.tokens[part][is_counted[part]], minlength=len(counts))
+        for block in corpus.blocks():  # bincount makes 64-bit numbers of the tokens
+            bounds = corpus.offsets[block.start : block.stop + 1]
+            is_counted = np.repeat(chosen[block], np.diff(bounds))
+            counts += np.bincount(corpus.tokens[bounds[0] : bounds[-1]][is_counted], minlength=len(counts))
         seen.update({word: count for word, count in zip(corpus.types, counts.tolist(), strict=True) if count})
     return Codec.learn(config.tokenizer, seen, config.min_freq, config.max_size)
 
 
-def encode(corpus: TokenizedCorpus, vocabulary: Vocabulary) -> npt.NDArray[np.int32]:
-    """Return the vocabulary's ids of all tokens, and one `<unk>` after them for the documents that have none."""
-    ids = np.full(len(corpus.tokens) + 1, UNKNOWN_ID, dtype=np.int32)
-    np.take(np.array(vocabulary.encode(corpus.types), dtype=np.int32), corpus.tokens, out=ids[:-1], mode="clip")
-    return ids
+def encode(corpus: TokenizedCorpus, vocabulary: Vocabulary) -> LookedUp:
+    """Return the vocabulary's ids of all tokens, which stay on disk, and one `<unk>` after them for the documents that
+    have none."""
+    return LookedUp(corpus.tokens, np.array([*vocabulary.encode(corpus.types), UNKNOWN_ID], dtype=np.int32))
 
 
 def select(
     corpus: TokenizedCorpus,
-    ids: npt.NDArray[np.int32],
+    ids: LookedUp,
     rows: Rows,
     labels: npt.NDArray[np.int64],
     config: ClassificationDataConfig,
 ) -> Documents:
-    """Return the documents `rows` of what `encode` gave, truncated to `max_length`."""
+    """Return the documents `rows` of what `encode` gave, truncated to `max_length`. `labels` are those of all rows."""
     full = np.diff(corpus.offsets)[rows]
     lengths = full if config.max_length is None else np.minimum(full, config.max_length)
     starts = corpus.offsets[:-1][rows] + (full - lengths if config.truncate == "start" else 0)
-    return Documents(ids, np.where(full == 0, len(ids) - 1, starts), np.maximum(lengths, 1), labels[rows])
+    starts[full == 0] = len(ids) - 1
+    return Documents(ids, starts, np.maximum(lengths, 1), labels[rows])
 
 
 def words(documents: Documents, row: int, codec: Codec) -> str:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from unroll.batching.documents import Batch, Documents
+from unroll.batching.documents import Batch, Documents, Joined
 from unroll.batching.loader import ResumableLoader
 from unroll.tasks.classification_data import ClassificationData, shared
 
@@ -24,7 +24,7 @@ class PretrainingData(ClassificationData):
             return self.train
         train, others = self.train, self.unlabelled
         return Documents(
-            ids=np.concatenate([train.ids, others.ids]),
+            ids=Joined(train.ids, others.ids),
             starts=np.concatenate([train.starts, others.starts + len(train.ids)]),
             lengths=np.concatenate([train.lengths, others.lengths]),
             labels=np.concatenate([train.labels, others.labels]),
@@ -33,10 +33,9 @@ class PretrainingData(ClassificationData):
     @property
     def word_counts(self) -> npt.NDArray[np.int64]:
         """How often `documents` holds each word, (vocabulary,)."""
-        documents, counts = self.documents, np.zeros(len(self.vocabulary), dtype=np.int64)
-        for row in range(len(documents)):
-            ids, times = np.unique(documents.document(row), return_counts=True)
-            counts[ids] += times
+        counts = np.zeros(len(self.vocabulary), dtype=np.int64)
+        for ids in self.documents.together():
+            counts += np.bincount(ids, minlength=len(counts))
         return counts
 
     def probe_rows(self) -> Tensor | None:

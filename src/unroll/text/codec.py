@@ -22,6 +22,9 @@ CHUNK = 2**20  # characters of a text that are cut at a time, up to the next lin
 
 Ids = npt.NDArray[np.int32]
 
+_CHARACTERS: dict[str, Callable[[str], str]] = {"characters": str, "bytes": as_bytes}
+"""Of the tokenizers whose tokens are single characters, from a text to a text of these."""
+
 
 class TokenSize(NamedTuple):
     """What a token stands for, on average over the tokens of a text that are predicted: all but the first.
@@ -103,10 +106,9 @@ class Codec:
 
     def encode(self, text: str) -> Ids:
         """Return the id of each token, (tokens,); `UNKNOWN_ID` for one that is not in the vocabulary."""
-        split = self.rule.split
-        if self.name in ("characters", "bytes"):
-            return characters.encode("".join(split(text)), self.vocabulary)
-        encode = self.piecewise()
+        if self.name in _CHARACTERS:
+            return characters.encode(_CHARACTERS[self.name](text), self.vocabulary)
+        encode, split = self.piecewise(), self.rule.split
         chunks = (encode(split(chunk)) for chunk in _chunks(text))
         return np.concatenate([np.array(ids, dtype=np.int32) for ids in chunks])
 
@@ -159,7 +161,7 @@ class Codec:
             return 0
         words = (word for chunk in _chunks(text) for word in self.rule.split(chunk))
         predicted = islice(zip(words, ids, strict=True), skip, None)
-        return sum(8 * (len(as_bytes(word)) + 1) for word, id_ in predicted if id_ == UNKNOWN_ID)
+        return sum(spelling_of(word) for word, id_ in predicted if id_ == UNKNOWN_ID)
 
     def first(self, text: str) -> str:
         """Return the first token of a text, nothing where it has none."""
@@ -194,14 +196,18 @@ class Codec:
         return list(self.rule.split(text)) == [text]
 
 
+def spelling_of(word: str) -> int:
+    """Return the bits that spell an unknown word, see `TokenSize`."""
+    return 8 * (len(as_bytes(word)) + 1)
+
+
 def count(name: str, text: str) -> Mapping[str, int]:
     """Return how often a text holds each of what the tokenizer's `split` gives."""
-    split = rule(name).split
-    if name in ("characters", "bytes"):
-        return characters.count("".join(split(text)))
+    if name in _CHARACTERS:
+        return characters.count(_CHARACTERS[name](text))
     counts: Counter[str] = Counter()
     for chunk in _chunks(text):
-        counts.update(split(chunk))
+        counts.update(rule(name).split(chunk))
     return counts
 
 

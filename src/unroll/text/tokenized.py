@@ -1,17 +1,21 @@
-"""A tokenised text corpus as flat arrays, and its cache on disk."""
+"""A tokenised text corpus on disk: written as it is read, and mapped into memory."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import sys
+import tempfile
 from array import array
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from sys import getsizeof
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,31 +23,48 @@ import numpy.typing as npt
 from unroll.config.classification import MAX_MEMORY_MIB
 from unroll.durable import clear, replacing
 from unroll.errors import DataError
+from unroll.text import mapped
 from unroll.text.codec import Codec
 from unroll.text.tokenizers import get_tokenizer
+from unroll.text.workers import in_order
 
-FORMAT = 3  # raise it when `tokenize` changes what it gives for a text: old caches are then not used
-BYTES_PER_ENTRY = 100  # beside its key, of a dict, or of a row while it is put into splits and batches
-AT_ONCE = 1024  # documents whose pieces are cut into tokens at a time
+FORMAT = 4  # raise it when `tokenize` changes what it gives for a text: old caches are then not used
+CHUNK = 2**20  # characters that are cut at a time, tokens that are worked on, bytes that are read
+BYTES_PER_TYPE = 100  # beside the string itself: of dicts and lists, and of the vocabulary
+BYTES_PER_ROW = 64  # whatever its length, while it is put into splits and batches
+
+Tokens = npt.NDArray[np.unsignedinteger[Any]]
 
 
 @dataclass(frozen=True)
 class TokenizedCorpus:
-    """Labelled documents, tokenised; document i is `types[tokens[offsets[i]:offsets[i + 1]]]`.
+    """Labelled documents, tokenised: document i is `types[tokens[offsets[i]:offsets[i + 1]]]`, and its label is
+    `label_values[labels[i]]`.
 
     It holds all types of its texts and no vocabulary, so one cache serves every vocabulary and every split. For the
-    tokenizer `bpe` the types are pieces, until `segmented` cuts them.
+    tokenizer `bpe` the types are pieces, until `segmented` cuts them. The arrays are maps of a file.
     """
 
-    tokens: npt.NDArray[np.int32]  # (all tokens,), indices into `types`
+    tokens: Tokens  # (all tokens + 1,), indices into `types`; the last, `len(types)`, is none: empty documents read it
     offsets: npt.NDArray[np.int64]  # (documents + 1,)
     types: list[str]  # distinct tokens
-    labels: list[int | str]  # (documents,), all of one type
+    labels: npt.NDArray[np.int32]  # (documents,), indices into `label_values`
+    label_values: list[int | str]  # distinct, all of one type, in the order in which they are first met
     text_hashes: npt.NDArray[np.uint64]  # (documents,), equal for equal texts
     fingerprint: str  # SHA-256 of all texts and labels in their order
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def blocks(self) -> Iterator[slice]:
+        """Yield all documents in slices of about `CHUNK` tokens. The memory of the tokens read is given back."""
+        first = 0
+        while first < len(self):
+            last = int(np.searchsorted(self.offsets, self.offsets[first] + CHUNK, "right")) - 1
+            last = max(first + 1, last)
+            yield slice(first, last)
+            mapped.give_back(self.tokens)
+            first = last
 
 
 def tokenize(
@@ -51,176 +72,186 @@ def tokenize(
     tokenizer: str,
     place: object = "the texts",
     max_memory_mib: int = MAX_MEMORY_MIB,
+    file: BinaryIO | None = None,
 ) -> TokenizedCorpus:
-    """Tokenise (text, label) rows, one at a time: the texts are not kept.
+    """Tokenise (text, label) rows on all cores: neither the texts nor their tokens are kept in memory.
 
     Args:
         rows: from `unroll.corpora.files.read_rows`, for example.
         tokenizer: one of `unroll.config.settings.TOKENIZERS`.
         place: where the rows come from, for errors.
-        max_memory_mib: that the corpus may take, in MiB.
+        max_memory_mib: that distinct tokens and labels may take, and what is kept of each row, in MiB.
+        file: an empty file to write the corpus to, for `cached`; None: one without a name.
 
     Raises:
-        DataError: it would take more. The message names `place` and data.max_memory_mib.
+        DataError: it would take more memory. The message names `place` and data.max_memory_mib.
         ValueError: there is no such tokenizer.
     """
-    split = get_tokenizer(tokenizer)
-    type_ids: dict[str, int] = {}
-    tokens, offsets, hashes = array("i"), array("q", [0]), array("Q")
-    labels: list[int | str] = []
-    names: dict[int | str, int | str] = {}  # equal labels are one object
+    get_tokenizer(tokenizer)
+    types, values = _Numbers(), _Numbers()
+    spelled: list[bytes] = []  # labels, as the fingerprint takes them
+    offsets, hashes, labels = array("q", [0]), array("Q"), array("i")
     digest = hashlib.sha256()
-    size = 0  # bytes of the types and labels
-    for text, label in rows:
-        types = len(type_ids)
-        # setdefault numbers a new type and looks up an old one in a single step of the dict.
-        tokens.extend([type_ids.setdefault(token, len(type_ids)) for token in split(text)])
-        if label not in names:
-            size += getsizeof(label)
-        offsets.append(len(tokens))
-        labels.append(names.setdefault(label, label))
-        text_digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-        hashes.append(int.from_bytes(text_digest[:8], "little"))
-        digest.update(text_digest + json.dumps(label).encode() + b"\n")
-        size += sum(map(getsizeof, islice(reversed(type_ids), len(type_ids) - types)))
-        entries = len(type_ids) + len(names) + len(labels)
-        if size + 4 * len(tokens) + BYTES_PER_ENTRY * entries > max_memory_mib * 2**20:
-            raise _too_large(place, len(labels), max_memory_mib)
-    if len({type(label) for label in names}) > 1:  # a table whose labels are `1` and `good`: all of them are names
-        labels = [str(label) for label in labels]
-    return TokenizedCorpus(
-        tokens=np.frombuffer(tokens, np.int32) if tokens else np.zeros(0, np.int32),
-        offsets=np.frombuffer(offsets, np.int64),
-        types=list(type_ids),
-        labels=labels,
-        text_hashes=np.frombuffer(hashes, np.uint64) if hashes else np.zeros(0, np.uint64),
-        fingerprint=digest.hexdigest(),
-    )
+    with nullcontext(file) if file is not None else tempfile.TemporaryFile() as out:
+        for cut, its_labels in _cuts(rows, tokenizer):
+            out.write(types.of(cut.types)[cut.tokens].data)
+            offsets.frombytes((offsets[-1] + np.cumsum(cut.lengths, dtype=np.int64)).tobytes())
+            codes = values.of(its_labels)
+            labels.frombytes(codes.tobytes())
+            spelled += [json.dumps(value).encode() + b"\n" for value in islice(values, len(spelled), None)]
+            texts = [cut.digests[start : start + 32] for start in range(0, len(cut.digests), 32)]
+            digest.update(b"".join([text + spelled[code] for text, code in zip(texts, codes.tolist(), strict=True)]))
+            hashes.frombytes(np.frombuffer(cut.digests, "<u8")[::4].astype(np.uint64).tobytes())
+            if types.size + values.size + BYTES_PER_ROW * len(labels) > max_memory_mib * 2**20:
+                raise DataError(
+                    f"{place}: its words, labels and rows need more than {max_memory_mib} MiB of memory, by row "
+                    f"{len(labels):,}; cut the table, or write a larger data.max_memory_mib"
+                )
+        out.write(np.array([len(types)], np.int32).data)
+        count, width = offsets[-1] + 1, np.min_scalar_type(len(types))
+        mapped.narrow(out, count, np.dtype(np.int32), width)
+        names, numbers = _of_one_type(list(values), np.frombuffer(labels, np.int32))
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "offsets": np.frombuffer(offsets, np.int64),
+            "text_hashes": np.frombuffer(hashes, np.uint64),
+            "labels": numbers,
+        }
+        about = {"types": list(types), "label_values": names, "fingerprint": digest.hexdigest()}
+        mapped.finish(out, ("tokens", width, count), arrays, about)
+        return _read(out)
 
 
-def segmented(
-    corpus: TokenizedCorpus, codec: Codec, place: object = "the texts", max_memory_mib: int = MAX_MEMORY_MIB
-) -> TokenizedCorpus:
+class _Cut(NamedTuple):
+    """Some texts as tokens."""
+
+    types: list[str]
+    tokens: npt.NDArray[np.int32]  # (all tokens,), indices into `types`
+    lengths: npt.NDArray[np.int32]  # (texts,)
+    digests: bytes  # (32 x texts,), their SHA-256
+
+
+def _cut(tokenizer: str, texts: list[str]) -> _Cut:
+    split, types, tokens, lengths, digests = get_tokenizer(tokenizer), _Numbers(), array("i"), array("i"), []
+    for text in texts:
+        before = len(tokens)
+        tokens.extend(map(types.__getitem__, split(text)))
+        lengths.append(len(tokens) - before)
+        digests.append(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+    return _Cut(list(types), np.array(tokens, np.int32), np.array(lengths, np.int32), b"".join(digests))
+
+
+def _cuts(rows: Iterable[tuple[str, int | str]], tokenizer: str) -> Iterator[tuple[_Cut, list[int | str]]]:
+    """Yield the rows in chunks: the texts as tokens, and their labels, which stay in this process."""
+    waiting: deque[list[int | str]] = deque()
+
+    def chunks() -> Iterator[list[str]]:
+        texts: list[str] = []
+        labels: list[int | str] = []
+        size = 0
+        for text, label in rows:
+            texts.append(text)
+            labels.append(label)
+            size += len(text) + BYTES_PER_ROW
+            if size >= CHUNK:
+                waiting.append(labels)
+                yield texts
+                texts, labels, size = [], [], 0
+        if texts:
+            waiting.append(labels)
+            yield texts
+
+    for cut in in_order(partial(_cut, tokenizer), chunks()):
+        yield cut, waiting.popleft()
+
+
+class _Numbers(dict[Any, int]):
+    """Numbers values in the order in which they are first met: looking up a new one adds it."""
+
+    size = 0  # bytes of the values that `of` has met
+
+    def __missing__(self, value: Any) -> int:
+        number = self[value] = len(self)
+        return number
+
+    def of(self, values: Sequence[Any]) -> npt.NDArray[np.int32]:
+        """Return the number of each value, (values,)."""
+        known = len(self)
+        numbers = np.fromiter(map(self.__getitem__, values), np.int32, len(values))
+        self.size += sum(getsizeof(value) + BYTES_PER_TYPE for value in islice(reversed(self), len(self) - known))
+        return numbers
+
+
+def _of_one_type(
+    values: list[int | str], labels: npt.NDArray[np.int32]
+) -> tuple[list[int | str], npt.NDArray[np.int32]]:
+    """Return labels as names where some are names and others numbers, as in a table whose labels are `1` and `good`."""
+    if len({type(value) for value in values}) < 2:
+        return values, labels
+    names = _Numbers()
+    numbers = names.of([str(value) for value in values])
+    return list(names), numbers[labels]
+
+
+def segmented(corpus: TokenizedCorpus, codec: Codec, folder: Path | None = None) -> TokenizedCorpus:
     """Return the corpus with its types cut into the codec's tokens, which are then its types. If the types are tokens
     already, return it as it is.
 
-    Raises:
-        DataError: its tokens would take more than `max_memory_mib`, in MiB.
+    The tokens are kept in a file without a name, in `folder`.
     """
     if codec.name != "bpe":
         return corpus
     encode = codec.piecewise()
     ids = [encode([piece]) for piece in corpus.types]
     lengths = np.array([len(each) for each in ids], dtype=np.int64)
-    all_ids = np.array([id_ for each in ids for id_ in each], dtype=np.int32)
+    types = list(codec.vocabulary.tokens)
+    width = np.min_scalar_type(len(types))
+    all_ids = np.array([id_ for each in ids for id_ in each], dtype=width)
     starts = np.cumsum(lengths) - lengths  # of each type in `all_ids`
-    tokens, offsets, total = [np.zeros(0, np.int32)], np.zeros_like(corpus.offsets), 0
-    for row in range(0, len(corpus), AT_ONCE):
-        rows = corpus.offsets[row : row + AT_ONCE + 1]
-        pieces = corpus.tokens[rows[0] : rows[-1]]
-        ends = np.cumsum(lengths[pieces])
-        # Of each token, its place in `all_ids`: that of its piece, and its place in the piece.
-        steps = np.arange(ends[-1] if len(ends) else 0) + np.repeat(
-            starts[pieces] - ends + lengths[pieces], lengths[pieces]
-        )
-        tokens.append(all_ids[steps])
-        offsets[row + 1 : row + AT_ONCE + 1] = total + np.append(0, ends)[rows[1:] - rows[0]]
-        total += len(steps)
-        if 4 * total > max_memory_mib * 2**20:
-            raise _too_large(place, row + len(rows) - 1, max_memory_mib)
-    return replace(corpus, tokens=np.concatenate(tokens), offsets=offsets, types=list(codec.vocabulary.tokens))
+    offsets, total = np.zeros(len(corpus.offsets), np.int64), 0
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for rows in corpus.blocks():
+            bounds = corpus.offsets[rows.start : rows.stop + 1]
+            pieces = corpus.tokens[bounds[0] : bounds[-1]]
+            ends = np.append(0, np.cumsum(lengths[pieces]))
+            # Of each token, its place in `all_ids`: that of its piece, and its place in the piece.
+            places = np.arange(ends[-1]) + np.repeat(starts[pieces] - ends[:-1], lengths[pieces])
+            file.write(all_ids[places].data)
+            offsets[rows.start + 1 : rows.stop + 1] = total + ends[bounds[1:] - bounds[0]]
+            total += len(places)
+        file.write(np.array([len(types)], width).data)
+        file.flush()
+        return replace(corpus, tokens=np.memmap(file, width, "r"), offsets=offsets, types=types)
 
 
-def _too_large(place: object, row: int, max_memory_mib: int) -> DataError:
-    return DataError(
-        f"{place}: its tokens need more than {max_memory_mib} MiB of memory, at row {row:,}; cut the table, or write a "
-        "larger data.max_memory_mib"
-    )
-
-
-def cached(path: Path, build: Callable[[], TokenizedCorpus]) -> TokenizedCorpus:
-    """Return the corpus kept at `path`. Where there is none, or a damaged one, `build` it and keep it there.
+def cached(path: Path, build: Callable[[BinaryIO], TokenizedCorpus]) -> TokenizedCorpus:
+    """Return the corpus kept at `path`. Where there is none, or a damaged one, let `build` write it there.
 
     The name of `path` must follow from all that `build` depends on (see `cache_name`).
     """
     try:
-        return _read(path)
+        with path.open("rb") as file:
+            return _read(file)
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError) as error:
         print(f"The cache {path} is damaged ({error}); it is made anew.", file=sys.stderr)
-    corpus = build()
     clear(path.parent)
-    _write(corpus, path)
-    return corpus
+    with replacing(path) as file:
+        return build(file)
 
 
 def cache_name(content_sha256: str, tokenizer: str) -> str:
     """Return the file name for the tokens of a text file with this SHA-256, cut by this tokenizer."""
     key = hashlib.sha256(json.dumps([FORMAT, content_sha256, tokenizer]).encode()).hexdigest()
-    return f"tokens-{key[:32]}.arrow"
+    return f"tokens-{key[:32]}.bin"
 
 
-def _write(corpus: TokenizedCorpus, path: Path) -> None:
-    """Write an Arrow stream: one row a document, its tokens as indices into a dictionary of the types. Its SHA-256
-    follows, since Arrow may crash on a damaged file."""
-    import pyarrow as pa
-
-    # As bytes: Arrow's strings hold no lone surrogates, Python's may.
-    types = pa.array([token.encode("utf-8", "surrogatepass") for token in corpus.types], pa.binary())
-    words = pa.DictionaryArray.from_arrays(pa.array(corpus.tokens), types)
-    table = pa.table(
-        {
-            "tokens": pa.LargeListArray.from_arrays(pa.array(corpus.offsets), words),
-            "label": pa.array(corpus.labels),
-            "text_hash": pa.array(corpus.text_hashes),
-        },
-        metadata={"fingerprint": corpus.fingerprint},
-    )
-    with replacing(path) as file:
-        summed = _Summed(file)
-        with pa.ipc.new_stream(summed, table.schema) as stream:
-            stream.write_table(table)
-        file.write(summed.digest.digest())
-
-
-class _Summed:
-    """A file to write, and the SHA-256 of what was written."""
-
-    closed = False  # Arrow asks
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.digest = file, hashlib.sha256()
-
-    def write(self, content: memoryview) -> int:
-        self.digest.update(content)
-        return self.file.write(content)
-
-
-def _read(path: Path) -> TokenizedCorpus:
-    """Map the file into memory, without a copy.
+def _read(file: BinaryIO) -> TokenizedCorpus:
+    """Map a file into memory.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError, OSError: the file is damaged.
+        ValueError: it is damaged.
     """
-    import pyarrow as pa
-
-    with pa.memory_map(str(path)) as file:
-        content = file.read_buffer()
-    end = max(0, content.size - hashlib.sha256().digest_size)
-    if hashlib.sha256(content.slice(0, end)).digest() != content.slice(end).to_pybytes():
-        raise ValueError("its checksum is wrong")
-    with pa.ipc.open_stream(content.slice(0, end)) as stream:
-        table = stream.read_all()
-    documents = table.column("tokens").combine_chunks()
-    labels = table.column("label").combine_chunks().dictionary_encode()
-    names = labels.dictionary.to_pylist()  # equal labels are one object
-    return TokenizedCorpus(
-        tokens=documents.values.indices.to_numpy(),
-        offsets=documents.offsets.to_numpy(),
-        types=[token.decode("utf-8", "surrogatepass") for token in documents.values.dictionary.to_pylist()],
-        labels=[names[number] for number in labels.indices.to_pylist()],
-        text_hashes=table.column("text_hash").to_numpy(),
-        fingerprint=table.schema.metadata[b"fingerprint"].decode(),
-    )
+    arrays, about = mapped.read(file)
+    values: dict[str, Any] = arrays | about
+    return TokenizedCorpus(**values)
