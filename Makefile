@@ -6,7 +6,7 @@ VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test slow lint docs drill drill-long benchmark
+.PHONY: help setup train test slow browser lint docs drill drill-long benchmark
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: $(READY)  ## run all tests (no network), in two processes: four minutes on
 
 slow: $(READY)  ## run the tests that take minutes: memory against the size of the data
 	$(VENV)/bin/python -m pytest -m slow $(ARGS)
+
+browser: $(READY)  ## try the pages of `unroll serve` in headless Chromium, which must be installed
+	$(VENV)/bin/python -m pytest tests/browser/pages.py $(ARGS)
 
 lint: $(READY)  ## check style, types, and which room imports which
 	$(VENV)/bin/ruff check .

@@ -111,6 +111,14 @@ def processes(request: Request) -> Table:
     return processes({name: read(settings) for name, settings in recipes.items()}, request.steps or 60, request.rounds)
 
 
+def serving(request: Request) -> Table:
+    """`unroll serve` against FastAPI with a call of torch a request (steps: seconds of a cell, 30)"""
+    config = prepared(request.reviews())
+    from benchmarks.serving import serving
+
+    return serving(config, request.steps or 30, request.rounds)
+
+
 def time_to_quality(request: Request) -> Table:
     """seconds until as good as the textbook's final model (steps: of the textbook's run); long"""
     settings = request.default()
@@ -156,6 +164,7 @@ TABLES: dict[str, Callable[[Request], Table]] = {
     "overhead": overhead,
     "busy": busy,
     "processes": processes,
+    "serving": serving,
     "time-to-quality": time_to_quality,
     "baselines": baselines,
     "peers": peers,

@@ -23,10 +23,10 @@ NAMES_ITS_DATA = "task=shop_reviews"
 
 # Those with commands that need no preparation of their own. A command that stands on several of them runs once.
 PLAIN = ["README.md", *(f"docs/{name}.md" for name in ("start", "results", "command-line"))]
-PLAIN += [f"docs/guides/{name}.md" for name in ("own-data", "train-and-resume", "search")]
+PLAIN += [f"docs/guides/{name}.md" for name in ("own-data", "train-and-resume", "search", "deploy")]
 WITH_PYTHON = ["README.md", "docs/start.md", "docs/recurrence.md", "docs/guides/own-encoder.md"]
 PRETRAINING = "docs/guides/pretraining.md"
-WITH_PYTHON += [PRETRAINING]
+WITH_PYTHON += [PRETRAINING, "docs/guides/deploy.md"]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -90,6 +90,9 @@ def run_all(lines: list[list[str]], shell: Shell) -> int:
         resumed = next((Path(a.partition("=")[2]) for a in arguments if re.match("resume=(?!auto)", a)), None)
         if resumed:
             (resumed / "summary.json").unlink()  # as if it had been killed
+        elif command == "serve":  # all but to wait for requests
+            shell.monkeypatch.setattr("unroll.serve.server.serve", lambda *_: None)
+            arguments += ["--port", "0"]
         elif command == "sweep":
             arguments += [*TRIAL, "data.path=reviews.csv", "sweep.trials=2"]
         elif command == "train":
@@ -109,7 +112,7 @@ def run_all(lines: list[list[str]], shell: Shell) -> int:
 def test_every_command_of_a_page_runs(name: str, shell: Shell) -> None:
     before = [line for earlier in PLAIN[: PLAIN.index(name)] for line in commands(ROOT / earlier)]
     own = [line for line in commands(ROOT / name) if line not in before]
-    prepare = train_both if any("$" in word for line in own for word in line) else write_data
+    prepare = train_both if any({*"$…"} & {*word} for line in own for word in line) else write_data
     prepare(shell)
     write_files(ROOT / name)
     assert run_all(own, shell) >= (15 if name == "README.md" else 1)
@@ -158,7 +161,7 @@ def test_the_command_that_resumes_a_run_is_as_the_page_on_reliability_shows_it(s
 
 def test_every_command_of_the_page_on_speed_makes_a_table_that_is_tested(shell: Shell) -> None:
     lines = commands(DOCS / "performance.md")
-    measured = {*TABLES} - {"overhead", "baselines", "processes"}  # these stand on other pages
+    measured = {*TABLES} - {"overhead", "baselines", "processes", "serving"}  # these stand on other pages
     assert {line[3] for line in lines if line[0] == "python"} == measured
     assert run_all(lines, shell) == len(lines) - 1  # `make benchmark` runs several of them
 

@@ -22,6 +22,7 @@ from tests.faults.full import full, may_mount
 from tests.faults.interrupts import interrupts
 from tests.faults.outcome import Outcome
 from tests.faults.ranks import kill_one_of_two
+from tests.faults.requests import fuzz_requests
 from tests.faults.strangers import strangers
 from tests.faults.sweeps import sweep
 from tests.faults.together import together
@@ -115,6 +116,11 @@ def _sweeps(place: Place, count: int, seed: int) -> Iterator[Outcome]:
     yield sweep(place.folder, count, seed)
 
 
+def _requests(place: Place, count: int, seed: int) -> Iterator[Outcome]:
+    for task in TASKS:
+        yield fuzz_requests(unroll.load(place.checkpoints[task]), count, seed)
+
+
 def _bombs(place: Place, count: int, seed: int) -> Iterator[Outcome]:
     yield bombs.bombs(place.folder, [*bombs.BOMBS, *bombs.LARGE][:count])
 
@@ -132,6 +138,7 @@ KINDS = {
     "interrupts": Kind(_interrupts, 0, 200, 400, 50),
     "together": Kind(_together, 0, 10, 50, 5),
     "sweeps": Kind(_sweeps, 0, 1, 10, 1),
+    "requests": Kind(_requests, 0, 200, 2000, 100, in_process=True),
 }
 
 

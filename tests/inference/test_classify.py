@@ -312,7 +312,7 @@ def test_work_is_shown_where_a_program_asks(
     console = Console(file=screen, width=100)
     monkeypatch.setattr("unroll.progress.Display", lambda console: Display(console, seconds_between_lines=0))
     with display(console):
-        model.predict(["good"] * 5)
+        list(model.predict_stream(["good"] * 5))
         model.score(documents)
     lines = screen.getvalue().splitlines()
     assert lines[0].startswith("predicting  1 of 5 texts")

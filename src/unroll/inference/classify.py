@@ -35,6 +35,7 @@ from unroll.text.codec import Codec, count
 from unroll.text.vocabulary import UNKNOWN_ID
 
 CHUNK, CHUNK_CHARACTERS = 4096, 2**23  # texts held at a time, and their characters
+FIRST = 256  # texts of a list that are taken together first
 MAX_TOKENS = 2**15  # tokens in a batch, padding counted
 
 
@@ -119,19 +120,21 @@ class LoadedClassifier:
         Raises:
             TypeError: `texts` is a single text or no collection, or an entry is no str; the message has its index.
         """
-        return list(self.predict_stream(texts))
+        return list(
+            self._predictions(texts_of(texts, "texts"), len(texts) if isinstance(texts, Sized) else None, FIRST)
+        )
 
     def predict_stream(self, texts: Iterable[str]) -> Iterator[Prediction]:
         """Return an iterator over the predictions of `predict`. It holds few texts at a time.
 
         The first chunks are small, so that the first answers come at once.
         """
-        return self._predictions(texts_of(texts, "texts"), len(texts) if isinstance(texts, Sized) else None)
+        return self._predictions(texts_of(texts, "texts"), len(texts) if isinstance(texts, Sized) else None, 1)
 
-    def _predictions(self, texts: Iterator[str], total: int | None) -> Iterator[Prediction]:
+    def _predictions(self, texts: Iterator[str], total: int | None, first: int) -> Iterator[Prediction]:
         done = 0
         with begin("predicting", total, "texts") as task:
-            for chunk in _chunks(texts):
+            for chunk in _chunks(texts, first):
                 yield from self._predict(chunk)
                 done += len(chunk)
                 task.update(done)
@@ -227,9 +230,9 @@ class LoadedClassifier:
             yield ids[self.kept(len(ids))] if len(ids) else np.array([UNKNOWN_ID], dtype=np.int32)
 
 
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Yield the texts in lists that grow to `CHUNK` texts or `CHUNK_CHARACTERS` characters."""
-    size, characters, chunk = 1, 0, list[str]()
+def _chunks(texts: Iterable[str], first: int) -> Iterator[list[str]]:
+    """Yield the texts in lists that grow from `first` to `CHUNK` texts or `CHUNK_CHARACTERS` characters."""
+    size, characters, chunk = first, 0, list[str]()
     for text in texts:
         chunk.append(text)
         characters += len(text)

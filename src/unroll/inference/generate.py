@@ -18,7 +18,7 @@ from unroll.inference.arguments import texts_of, whole
 from unroll.inference.description import describe
 from unroll.inference.forks import compute_alone_after_fork
 from unroll.inference.mixing import score_mixed
-from unroll.inference.sampling import Sampler, Symbols
+from unroll.inference.sampling import Sampler, SurpriseSampler, Symbols
 from unroll.inference.score import (
     dynamic_predictions,
     gradient_rms,
@@ -156,7 +156,7 @@ class LoadedLanguageModel:
             ValueError: a number out of its range, or `samples` with a list of prompts.
         """
         prompts = _as_list(prompt, samples)
-        steps = self._stream(prompts, length, temperature, top_k, top_p, seed)
+        steps = self._stream(prompts, length, Sampler(self._choices, temperature, top_k, top_p), seed)
         total = length if self.codec.name == "characters" else None  # else nobody knows
         texts = ["".join(parts) for parts in zip(prompts, *track(steps, "generating", total, "steps"), strict=True)]
         return texts[0] if isinstance(prompt, str) and samples is None else texts
@@ -174,23 +174,33 @@ class LoadedLanguageModel:
         """Return an iterator over the steps, each a list of what is added to each text: one character, or what another
         token stands for, which may be nothing. Arguments and errors are those of `generate`; only logits that are not
         finite are found later than in this call."""
-        return self._stream(_as_list(prompt, samples), length, temperature, top_k, top_p, seed)
+        return self._stream(_as_list(prompt, samples), length, Sampler(self._choices, temperature, top_k, top_p), seed)
 
-    def _stream(
+    def stream_with_surprise(
         self,
-        prompts: list[str],
-        length: int,
-        temperature: float,
-        top_k: int | None,
-        top_p: float | None,
-        seed: int,
-    ) -> Iterator[list[str]]:
+        prompt: str = "",
+        length: int = 500,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+    ) -> Iterator[tuple[str, float | None]]:
+        """Return an iterator over the steps of one text: what each adds, and its surprise in bits, see
+        `SurpriseSampler`; None where the text begins as the training text did. The text, arguments and errors are those
+        of `stream`."""
+        sampler = SurpriseSampler(self._choices, temperature, top_k, top_p)
+        steps = self._stream([prompt], length, sampler, seed)
+        opens = not prompt
+        return (
+            (part, None if number == 0 and opens else float(sampler.bits[0])) for number, (part,) in enumerate(steps)
+        )
+
+    def _stream(self, prompts: list[str], length: int, sampler: Sampler, seed: int) -> Iterator[list[str]]:
         length, seed = whole(length, "length", 1), whole(seed, "seed", 0)
         if not len(self._choices):
             raise UserError(
                 f"the model's vocabulary holds no single {self.unit.removesuffix('s')}; it can't generate text"
             )
-        sampler = Sampler(self._choices, temperature, top_k, top_p)
         ids = [self._encode(text) for text in prompts]
         steps = self._steps(ids, sampler, seed) if ids else iter(())
         return self._written(steps, prompts, length)

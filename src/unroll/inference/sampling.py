@@ -84,3 +84,19 @@ class Sampler:
             scores[sums - weights >= self.top_p * sums[:, -1:]] = -np.inf
         chosen: Symbols = self.symbols[order[rows, scores.argmax(1)]]
         return chosen
+
+
+class SurpriseSampler(Sampler):
+    """A sampler that notes in `bits` how much each of its last choices surprises the model."""
+
+    bits: NDArray[np.float64]
+
+    def choose(self, logits: Array, noise: Array) -> Symbols:
+        """Choose as `Sampler` does. `bits`, (rows,), are -log2 of the symbols' probabilities among all that may be
+        chosen, at temperature 1: what the model expected, whatever the rules made of it."""
+        chosen = super().choose(logits, noise)
+        own = logits[np.arange(len(logits)), chosen].astype(np.float64)
+        among = logits[:, self.symbols].astype(np.float64)
+        most = among.max(1)
+        self.bits = (most + np.log(np.exp(among - most[:, None]).sum(1)) - own) / math.log(2)
+        return chosen

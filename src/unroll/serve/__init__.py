@@ -1,0 +1,1 @@
+"""A model behind HTTP: predictions in batches, text as it is written, and a page to try both."""

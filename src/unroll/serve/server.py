@@ -1,0 +1,153 @@
+"""The process that serves: its socket, its connections and their time-outs, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import h11
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from unroll.errors import UserError
+from unroll.serve.limits import Limits
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; port 0 takes any that is free.
+
+    Raises:
+        UserError: the port is in use, or the address is none of this machine.
+    """
+    place = f"{host}:{port}"
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family, backlog=1024)
+        # An answer's head and body are sent separately; without this the body waits 40 ms for the client's ACK. asyncio
+        # sets it only where a socket says that it is of TCP, and this one leaves that open. Connections inherit it.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
+    except socket.gaierror as error:
+        raise UserError(f"{place}: there is no such address; give another --host") from error
+    except (OSError, OverflowError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        raise UserError(f"{place}: can't listen there ({reason}); choose another --port or --host") from error
+
+
+def serve(app: FastAPI, listener: socket.socket, limits: Limits) -> None:
+    """Serve until SIGINT or SIGTERM, and finish what has begun; a second signal ends the process at once."""
+    config = uvicorn.Config(
+        app,
+        http=partial(Connection, limits=limits),  # type: ignore[arg-type]
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        log_level=logging.WARNING,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=limits.idle_seconds,
+        timeout_graceful_shutdown=limits.shutdown_seconds,
+        h11_max_incomplete_event_size=limits.header_bytes,
+    )
+    Server(config).run([listener])
+
+
+class Server(uvicorn.Server):
+    """A server that ends well: uvicorn would send itself the signal again, and die of it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:
+            os._exit(128 + sig)
+        self.should_exit = True
+        print("unroll: finishing what has begun; a second signal ends at once", file=sys.stderr, flush=True)
+
+
+def _refusal(status: str, reason: str) -> bytes:
+    """Return an answer to a client that no request has come from."""
+    body = json.dumps({"detail": reason})
+    head = (f"HTTP/1.1 {status}", "Content-Type: application/json", "Retry-After: 1", "Connection: close")
+    return "\r\n".join([*head, f"Content-Length: {len(body)}", "", body]).encode()
+
+
+class Connection(H11Protocol):
+    """A connection that does not wait forever: for a request's head or body to arrive, or for what was sent to be read.
+
+    It reads uvicorn's attributes `conn`, `connections`, `cycle` and `transport`, which `tests/serve` watches.
+    """
+
+    def __init__(self, *arguments: Any, limits: Limits, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._limits = limits
+        self._arriving: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.connections:
+            transport.write(_refusal("503 Service Unavailable", "too many connections; come again in a moment"))
+            transport.close()
+            return
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._arriving, self._leaving):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Let the time run while a part of a request is missing."""
+        missing = self.conn.their_state in (h11.IDLE, h11.SEND_BODY) and not self.transport.is_closing()
+        if missing and self._arriving is None:
+            self._arriving = self.loop.call_later(self._limits.header_seconds, self._too_slow)
+        elif not missing and self._arriving is not None:
+            self._arriving.cancel()
+            self._arriving = None
+
+    def _too_slow(self) -> None:
+        """Close the connection, unless the application still waits for the body: it has a time-out of its own."""
+        if self.conn.their_state is h11.SEND_BODY and not self.cycle.response_complete:
+            self._arriving = self.loop.call_later(self._limits.body_seconds, self._too_slow)
+            return
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            reason = f"the request did not arrive within {self._limits.header_seconds:g} seconds"
+            self.transport.write(_refusal("408 Request Timeout", reason))
+            self.transport.close()
+        else:
+            self.transport.abort()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._leaving = self.loop.call_later(self._limits.send_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
