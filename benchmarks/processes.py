@@ -8,6 +8,7 @@ import multiprocessing
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,7 +29,7 @@ COUNTS = (2, 3, 4)
 TENSORS = 50  # all-reduces to take the mean of
 
 
-def processes(recipes: dict[str, AnyConfig], steps: int, rounds: int) -> Table:
+def processes(recipes: dict[str, AnyConfig], steps: int, rounds: int, counts: Sequence[int] = COUNTS) -> Table:
     """Measure one process on all cores, and several with a thread each; how long a step takes, and what of it is no
     work of its own.
 
@@ -36,6 +37,7 @@ def processes(recipes: dict[str, AnyConfig], steps: int, rounds: int) -> Table:
         recipes: settings by name.
         steps: of each run.
         rounds: turns to take the median of.
+        counts: numbers of processes, beside one.
 
     Returns:
         A row for each recipe and number of processes. A step's work is what a process takes by itself for a batch of
@@ -46,14 +48,14 @@ def processes(recipes: dict[str, AnyConfig], steps: int, rounds: int) -> Table:
     for name, config in recipes.items():
         rows, megabytes = _rows(config), _gradient_bytes(config) / 1e6
         ways: dict[str, Way] = {"all cores": partial(_seconds_a_step, config, 1, rows, cores, steps)}
-        for count in COUNTS:
+        for count in counts:
             ways[f"{count} processes"] = partial(_seconds_a_step, config, count, rows, 1, steps)
             ways[f"a part of {count}"] = partial(_seconds_a_step, config, 1, rows // count, 1, steps)
         figures = take_turns(ways, rounds, warm_up=0)
         whole = figures["all cores"]
         first = {"recipe": name, "processes": 1, "threads": cores, "milliseconds": 1e3 * statistics.median(whole)}
         measured.append(first | {"speed": 1.0, "waiting": None, "megabytes": None, "all_reduce": None})
-        for count in COUNTS:
+        for count in counts:
             step, part = figures[f"{count} processes"], figures[f"a part of {count}"]
             on_a_core = max(1.0, count / cores)
             measured.append(

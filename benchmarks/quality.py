@@ -25,7 +25,7 @@ from unroll.config import ClassificationConfig, LanguageModelingConfig
 from unroll.tasks.classification_data import ClassificationData
 from unroll.tasks.module import TaskModule
 from unroll.tasks.spec import load_data
-from unroll.training.callbacks.tensorboard import Throughput
+from unroll.training.callbacks.throughput import Throughput
 from unroll.training.run import quiet
 
 VALIDATIONS = 4  # in an epoch of the default recipe

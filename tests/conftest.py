@@ -53,12 +53,15 @@ def _alone() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TensorBoard's pictures take a third of a small run's time; tests that look at them are marked `pictures`."""
+def _brief(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes most of a small run's time: TensorBoard's pictures, long samples, and settings that Hydra
+    composes twice, the first time for `hydra.mode`. Tests that look at these are marked `pictures`."""
     if request.node.get_closest_marker("pictures") is None:
         monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_figure", lambda *_: None)
         for name in ("pictures.confusion_matrix", "pictures.precision_recall", "recurrence.draw"):
             monkeypatch.setattr(f"unroll.training.callbacks.{name}", lambda *_: None)
+        monkeypatch.setattr("unroll.training.callbacks.samples.LENGTH", 20)
+        monkeypatch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda *_, **__: None)
 
 
 @pytest.fixture

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,3 +47,22 @@ class Shell:
             code = int(end.code or 0)
         captured = self.capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
+
+
+def in_a_process(folder: Path, *arguments: str) -> Any:
+    """Start `unroll COMMAND …` in a process of its own, a copy of one that has imported everything. It works in
+    `folder`; what it says on stderr is in the file `stderr` there."""
+    from tests.faults.kills import SERVER
+
+    process = SERVER.Process(target=_command, args=(folder, arguments))
+    process.start()
+    return process
+
+
+def _command(folder: Path, arguments: tuple[str, ...]) -> None:
+    os.chdir(folder)
+    for number, name in ((1, os.devnull), (2, "stderr")):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), number)
+    code = main(list(arguments))
+    sys.stderr.flush()
+    os._exit(code)

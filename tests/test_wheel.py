@@ -39,22 +39,24 @@ def test_a_wheel_trains_predicts_and_generates_in_an_empty_folder(tmp_path: Path
     folder.mkdir()
     write_reviews(folder / "reviews.csv", 100)
     (folder / "novel.txt").write_text("The island was silent. “Captain,” cried the sailor.\n" * 100)
-    said = _run(command, "train", "task=imdb", "data.path=reviews.csv", "run_dir=reviews", *QUICK, cwd=folder)
+    assert _run(command, "--version").startswith("unroll ")
+    reviews = ["task=imdb", "data.path=reviews.csv", "run_dir=reviews", *QUICK]
+    novel = ["data.path=novel.txt", "data.batch_size=4", "tbptt.window=20", "run_dir=novel", *QUICK]
+    code = (
+        f"import sys, unroll; print(unroll.__file__); summary = unroll.train('mysterious_island', {novel})\n"
+        "print('written:', len(unroll.load(summary['checkpoints']['best']).generate(length=20)))\n"
+        f"from unroll.cli import main; sys.exit(main(['train', *{reviews}]))\n"
+    )
+    said = _run(tmp_path / "venv" / "bin" / "python", "-c", code, cwd=folder)
+    assert said.startswith(str(site))
+    assert "written: 20\n" in said
     # The next command, as it is printed, in a shell.
-    typed = said.partition("Next:\n")[2].splitlines()[0].strip()
+    typed = said.rpartition("Next:\n")[2].splitlines()[0].strip()
     answer = subprocess.run(  # noqa: S602
         typed, shell=True, cwd=folder, env=_clean(), capture_output=True, text=True, check=False
     )
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.split()[0] in ("good", "bad")
-    novel = ["data.path=novel.txt", "data.batch_size=4", "tbptt.window=20", "run_dir=novel", *QUICK]
-    code = (
-        f"import unroll; print(unroll.__file__); summary = unroll.train('mysterious_island', {novel})\n"
-        "print(len(unroll.load(summary['checkpoints']['best']).generate(length=20)))\n"
-    )
-    said = _run(tmp_path / "venv" / "bin" / "python", "-c", code, cwd=folder)
-    assert said.startswith(str(site))
-    assert said.splitlines()[-1] == "20"
 
 
 def _run(*command: object, cwd: Path | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError, OmegaConfBaseException
 
 from unroll.errors import ConfigError
@@ -27,7 +28,14 @@ def register() -> None:
     """Give Hydra the settings' names and types, by kind of task. It then raises its errors instead of printing them."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
     for kind in TASKS:
-        ConfigStore.instance().store(group="schema", name=kind, node=TASKS[kind].settings)
+        settings: Any = TASKS[kind].settings
+        ConfigStore.instance().store(group="schema", name=kind, node=_schema(settings))
+
+
+@cache
+def _schema(settings: Any) -> DictConfig:
+    schema: DictConfig = OmegaConf.structured(settings)
+    return schema
 
 
 def compose(settings: Sequence[str], config_dir: str | Path | None = None, conf: Path = CONF) -> Any:

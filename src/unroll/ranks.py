@@ -49,6 +49,23 @@ def total(value: Tensor) -> Tensor:
     return summed
 
 
+def summed(value: Tensor) -> Tensor:
+    """Return the sum of a tensor over all ranks, with its gradient: what each rank's loss has of it. Waits for all, in
+    the backward pass too."""
+    found: Tensor = _Sum.apply(value) if world_size() > 1 else value  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return total(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return total(gradient)
+
+
 def share(own: Tensor | float) -> float:
     """Return the factor by which a mean over a weight `own` on this rank becomes its part of the mean over all ranks:
     the mean of all parts is that mean. Waits for all."""

@@ -15,6 +15,7 @@ import benchmarks.busy
 import benchmarks.encoders
 import benchmarks.inference
 import benchmarks.runs
+import benchmarks.scaling
 from benchmarks.baselines import BITS, PROGRAMS, _archive, baselines
 from benchmarks.encoders import BACKENDS, CELLS, DIRECTIONS
 from benchmarks.quality import time_to_quality
@@ -101,7 +102,8 @@ def test_a_real_run_saves_its_first_step() -> None:
     assert _first_step(["task=imdb", "data.path=reviews.csv", *SMALL]) > 0
 
 
-def test_scaling(benchmark: Benchmark) -> None:
+def test_scaling(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmarks.scaling, "STEPS", 8)
     found = rows(benchmark, "scaling", "--steps", "256", "data.path=reviews.csv")
     assert [row["size"] for row in found if row["what"] == "steps a row, whole"] == [128, 256]
     assert all(row["growth"] > 0 and row["mib"] >= 0 for row in found)

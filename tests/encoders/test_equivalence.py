@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from unroll.encoders import CELLS, RecurrentEncoder
 
-DTYPES = {torch.float32: 1e-5, torch.float64: 1e-10}
 # (steps of each row, time)
 BATCHES = [
     ([3, 7, 1, 5, 7], 7),  # no order, the longest row twice
@@ -30,10 +29,11 @@ class TestAgainstTorch:
     def test_outputs_states_and_gradients(
         self, make_encoder, make_state, torch_nn, measure, assert_same, cell, num_layers, bidirectional, backend, given
     ):
-        for dtype, atol in DTYPES.items():
+        # In float32, which the next test is in as well, for one batch.
+        for dtype, atol, batches in ((torch.float64, 1e-10, BATCHES), (torch.float32, 1e-5, BATCHES[:1])):
             encoder = make_encoder(cell, 3, 4, num_layers, bidirectional, backend=backend, dtype=dtype)
             reference = torch_nn(encoder)
-            for lengths, time in BATCHES:
+            for lengths, time in batches:
                 x = torch.randn(len(lengths), time, 3, dtype=dtype)
                 state = make_state(encoder, len(lengths)) if given else None
                 lengths = torch.tensor(lengths)

@@ -127,7 +127,8 @@ def test_the_scan_is_differentiated_right_and_twice(time: int, backward: bool) -
         before = keep[:, t] * before + new[:, t]
         torch.testing.assert_close(hidden[:, t], before)
     assert torch.autograd.gradcheck(lambda *parts: scan(*parts, backward), (keep, new, start))
-    assert torch.autograd.gradgradcheck(lambda *parts: scan(*parts, backward), (keep, new, start))
+    # The fast mode compares along random directions.
+    assert torch.autograd.gradgradcheck(lambda *parts: scan(*parts, backward), (keep, new, start), fast_mode=True)
 
 
 def test_small_updates_add_up_in_bfloat16() -> None:

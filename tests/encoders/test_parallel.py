@@ -185,16 +185,13 @@ print(sorted(rows))
 
 def test_each_worker_computes_on_one_core_whenever_it_starts() -> None:
     """A worker that copied the process's two threads would start a team of its own on the other worker's core."""
-    code = """
-import torch
-from unroll.encoders.parallel import _pool
-torch.set_num_threads(2)
-pool = _pool(0, 2)
-large = torch.randn(1000, 1000)
-def work(_):
-    (large + large).sum(), large @ large  # these use all threads that they may
-    return torch.get_num_threads()
-print(torch.get_num_threads(), *set(pool.map(work, range(8))), torch.get_num_threads())
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["2", "1", "2"]
+    large = torch.randn(1000, 1000)
+
+    def work(_: int) -> int:
+        (large + large).sum(), large @ large  # these use all threads that they may
+        return torch.get_num_threads()
+
+    with parallel._pool.__wrapped__(0, 2) as pool:  # one of its own
+        assert torch.get_num_threads() == 2
+        assert set(pool.map(work, range(8))) == {1}
+        assert torch.get_num_threads() == 2

@@ -19,6 +19,7 @@ from pathlib import Path
 import unroll
 from tests.faults import bombs, damage, fuzz, hostile, kills
 from tests.faults.full import full, may_mount
+from tests.faults.hosts import hosts, may_make_hosts
 from tests.faults.interrupts import interrupts
 from tests.faults.outcome import Outcome
 from tests.faults.ranks import kill_one_of_two
@@ -71,6 +72,13 @@ def _kills(place: Place, count: int, seed: int) -> Iterator[Outcome]:
 
 def _ranks(place: Place, count: int, seed: int) -> Iterator[Outcome]:
     yield kill_one_of_two(place.folder, count, seed)
+
+
+def _hosts(place: Place, count: int, seed: int) -> Iterator[Outcome]:
+    if may_make_hosts():
+        yield hosts(place.folder, count, seed)
+    else:
+        print("two hosts: left out; network namespaces take root's rights", file=sys.stderr, flush=True)
 
 
 def _damage(place: Place, count: int, seed: int) -> Iterator[Outcome]:
@@ -129,6 +137,7 @@ def _bombs(place: Place, count: int, seed: int) -> Iterator[Outcome]:
 KINDS = {
     "kills": Kind(_kills, 1, 30, 500, 25),
     "ranks": Kind(_ranks, 0, 6, 60, 6),
+    "hosts": Kind(_hosts, 0, 2, 8, 2),
     "damage": Kind(_damage, 10, 200, 1700, 100, in_process=True),
     "fuzz": Kind(_fuzz, 30, 1500, 12_500, 500, in_process=True),
     "hostile": Kind(_hostile, 1, 1, 1, 1),

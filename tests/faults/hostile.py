@@ -25,7 +25,7 @@ from tests.faults.outcome import Outcome
 from unroll import checkpoint
 from unroll.errors import CheckpointError
 from unroll.inference.load import load
-from unroll.training.callbacks.tensorboard import peak_memory
+from unroll.training.callbacks.throughput import peak_memory
 from unroll.training.saved_state import check_state
 
 ROOM, SECONDS, LONGEST = 2**29, 1.0, 700  # bytes, of the processor's time, characters of a message

@@ -151,7 +151,7 @@ def test_which_is_better_is_known(worker: Callable[..., Worker], name: str, mode
 
 
 def test_a_pruned_run_is_saved_and_can_be_resumed(reviews: Path, tmp_path: Path) -> None:
-    four = {"data": {"limit": 160}, "trainer": {"val_check_interval": 0.5}}
+    four = {"data": {"limit": 160, "batch_size": 16}, "trainer": {"val_check_interval": 0.5}}
     reported: list[tuple[int, float]] = []
 
     def report(number: int, value: float) -> bool:
@@ -166,6 +166,15 @@ def test_a_pruned_run_is_saved_and_can_be_resumed(reviews: Path, tmp_path: Path)
     train(imdb(reviews, tmp_path / "whole", **four))
     go_on(tmp_path / "pruned")
     assert_same_run(tmp_path / "whole", tmp_path / "pruned")
+
+
+def test_a_trial_without_loggers_has_no_folder_of_theirs(worker: Callable[..., Worker]) -> None:
+    sweep, screen = worker("a", "seed=1,2", "sweep.trials=1", "trainer.max_steps=2", "logger=[]"), io.StringIO()
+    with display(Console(file=screen, width=200)):
+        sweep.work()
+    assert not (sweep.journal.run_dir(0) / "tensorboard").exists()
+    shown = [line.split()[0] for line in screen.getvalue().splitlines() if line]
+    assert "val" in shown and "test" not in shown  # trials are not tested
 
 
 def test_a_pruned_trial_counts_with_what_it_reached(worker: Callable[..., Worker]) -> None:

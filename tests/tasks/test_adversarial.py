@@ -90,7 +90,8 @@ def test_the_virtual_direction_is_that_of_the_divergence_a_step_away(monkeypatch
     net, x, xi = Small(), torch.randn(3, 4, 2, dtype=torch.float64), 0.3
     noise = torch.randn_like(x)
     monkeypatch.setattr(torch, "randn_like", lambda like: noise)
-    found = virtual_direction(net.classify, x, LENGTHS, xi)
+    inside = [x[row, :length] for row, length in enumerate(LENGTHS.tolist())]
+    found = virtual_direction(net.classify, x, LENGTHS, xi * torch.cat(inside).square().mean().sqrt())
     documents = [x[row, :length].numpy() for row, length in enumerate(LENGTHS.tolist())]
     unit = np.sqrt(np.mean(np.concatenate(documents) ** 2))
     expected = []

@@ -17,6 +17,7 @@ from rich.console import Console
 from tests.tasks.elsewhere import DEVICE, elsewhere
 from tests.training.resuming import assert_same_run, cut_off, go_on, imdb, novel
 from unroll import checkpoint, load
+from unroll.diagnostics.explain import judge_text, surprise
 from unroll.progress import display
 from unroll.training.callbacks import samples
 from unroll.training.start import train
@@ -25,7 +26,7 @@ SHORT: dict[str, Any] = {"precision": "32-true", "max_epochs": 1, "max_steps": 2
 SHORT |= {"limit_val_batches": 1, "limit_test_batches": 1}
 
 # Each step of a recurrent net is many operations here, and each takes long.
-BRIEF = {"batch_size": 8, "max_length": 12, "padding_noise": 0.9}
+BRIEF = {"batch_size": 8, "max_length": 8, "padding_noise": 0.9}
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter.*")  # the stand-in copies
 
@@ -135,7 +136,11 @@ def test_a_run_is_resumed_and_its_model_used(
             found, expected = (each.predict(["a good film", "bad"]) for each in (model, other))
             for one, two in zip(found, expected, strict=True):
                 assert one.probabilities == pytest.approx(two.probabilities, abs=1e-4)
+            one, two = (judge_text(each, "a good film") for each in (model, other))
+            assert one.attribution == pytest.approx(two.attribution, abs=1e-4)
         else:
+            one, two = (surprise(each, "the sea") for each in (model, other))
+            assert one.bits == pytest.approx(two.bits, abs=1e-4)
             assert model.generate("the ", length=20, seed=1) == other.generate("the ", length=20, seed=1)
     weights = [checkpoint.load(tmp_path / name / "checkpoints/last.ckpt")["state_dict"] for name in ("here", "whole")]
     for name, weight in weights[0].items():

@@ -40,7 +40,7 @@ class Killer(Callback):
 
 
 def imdb(reviews: Path, folder: Path, **groups: Any) -> Any:
-    """46 steps in two epochs, with drop-out, so that random numbers matter."""
+    """24 steps in two epochs, with drop-out, so that random numbers matter."""
     return small_config(
         reviews,
         folder,
@@ -50,17 +50,19 @@ def imdb(reviews: Path, folder: Path, **groups: Any) -> Any:
             "checkpoint": {"every_n_steps": 5, "every_n_minutes": None},
             "logger": ["tensorboard", "csv"],
             **groups,
+            "data": {"batch_size": 32} | groups.get("data", {}),
         },
     )
 
 
 def novel(tmp_path: Path, folder: Path, **settings: Any) -> Any:
-    """About 40 steps in two epochs."""
+    """22 steps in two epochs."""
     path = tmp_path.parent / "resume_text.txt"  # the same for all tests
     path.write_text("the sea and the island and the captain " * 20)
     config = novel_config(
         path,
         **{
+            "data__batch_size": 6,
             "model__input_dropout": 0.2,
             "data__random_offset": True,
             "trainer__max_epochs": 2,

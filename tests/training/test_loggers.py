@@ -43,7 +43,7 @@ def test_a_table_is_continued_without_a_row_twice(
     }
     whole = tmp_path / "whole"
     train(imdb(reviews, whole, **settings))
-    for hook, count in (("on_train_batch_end", 13), ("on_validation_end", 3), ("on_test_end", 1)):
+    for hook, count in (("on_train_batch_end", 7), ("on_validation_end", 1), ("on_test_end", 1)):
         folder = tmp_path / hook
         cut_off(imdb(reviews, folder, **settings), hook, count, monkeypatch)
         go_on(folder)
@@ -56,7 +56,7 @@ def test_a_logger_may_come_and_go(reviews: Path, tmp_path: Path, monkeypatch: py
     def steps() -> list[int]:
         return [int(row["step"]) for row in rows(folder) if row["train/loss"]]
 
-    cut_off(imdb(reviews, folder, logger=["csv"]), "on_train_batch_end", 13, monkeypatch)  # saved at 10
+    cut_off(imdb(reviews, folder, logger=["csv"], data={"batch_size": 16}), "on_train_batch_end", 13, monkeypatch)
     with (folder / "csv" / "metrics.csv").open("a", newline="") as file:
         file.write(",1")  # a row that was being written
     go_on(folder, logger=[], **{"trainer.max_steps": 11})  # saved at 11 without a table
@@ -154,7 +154,7 @@ def test_wandb_has_all_figures_and_is_continued(reviews: Path, tmp_path: Path, m
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "run"
     config = imdb(reviews, folder, logger=["csv", "wandb"])
-    cut_off(config, "on_train_batch_end", 33, monkeypatch)
+    cut_off(config, "on_train_batch_end", 17, monkeypatch)
     monkeypatch.setenv("WANDB_MODE", "online")
     go_on(folder)
     first, second = wandb.runs
@@ -163,10 +163,10 @@ def test_wandb_has_all_figures_and_is_continued(reviews: Path, tmp_path: Path, m
     assert (first.arguments["project"], first.arguments["name"]) == (config.task, "run")
     assert first.arguments["config"]["encoder.hidden_size"] == 12
     assert first.ended == [1] and second.ended == [0]
-    logged = {step: [entry for entry in first.logged if entry["trainer/global_step"] == step] for step in (6, 23)}
+    logged = {step: [entry for entry in first.logged if entry["trainer/global_step"] == step] for step in (6, 12)}
     (row,) = [row for row in rows(folder) if row["step"] == "6"]
     assert logged[6][0]["train/loss"] == float(row["train/loss"])
-    shown = {name: value for entry in logged[23] for name, value in entry.items() if isinstance(value, list | tuple)}
+    shown = {name: value for entry in logged[12] for name, value in entry.items() if isinstance(value, list | tuple)}
     assert shown["val/confusion"][0][0] == shown["recurrence/gradient_by_lag"][0][0] == "image"
     assert shown["val/most_wrong"][0] == "page" and "<table>" in shown["val/most_wrong"][1]
     assert "test/accuracy" in {name for entry in second.logged for name in entry}
@@ -234,8 +234,9 @@ def test_mlflow_has_all_figures_and_is_continued(
     reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow: type[MLflow]
 ) -> None:
     folder = tmp_path / "run"
-    config = imdb(reviews, folder, logger=["mlflow", "csv"], optimizer={"schedule": "constant", "warmup_fraction": 0.0})
-    cut_off(config, "on_train_batch_end", 33, monkeypatch)  # saved at 30, and logged at 30
+    optimizer, trainer = {"schedule": "constant", "warmup_fraction": 0.0}, {"max_epochs": 2, "log_every_n_steps": 5}
+    config = imdb(reviews, folder, logger=["mlflow", "csv"], optimizer=optimizer, trainer=trainer)
+    cut_off(config, "on_train_batch_end", 18, monkeypatch)  # saved at 15, and logged at 15
     go_on(folder, **{"trainer.max_epochs": 3})
     (address,) = mlflow.servers
     assert address == f"sqlite:///{folder}/mlflow/mlflow.db"
@@ -247,8 +248,8 @@ def test_mlflow_has_all_figures_and_is_continued(
     for tag in ("train/loss", "val/accuracy", "test/f1"):
         points = {metric.step: metric.value for metric in run.metrics if metric.key == tag}
         assert points == {int(row["step"]): float(row[tag]) for row in rows(folder) if row[tag]}, tag
-    assert "<table>" in run.files["val/most_wrong/00000023.html"]
-    assert {"val/confusion/00000023.png", "recurrence/gradient_by_lag/00000069.png"} <= set(run.files)
+    assert "<table>" in run.files["val/most_wrong/00000012.html"]
+    assert {"val/confusion/00000012.png", "recurrence/gradient_by_lag/00000036.png"} <= set(run.files)
 
 
 def test_a_server_without_the_run_is_named(

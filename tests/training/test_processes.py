@@ -72,6 +72,19 @@ def test_reviews_train_as_in_one_process(processes: Together, reviews: Path, tmp
     assert_same_figures(tmp_path / "1", tmp_path / "3", 1e-9)
 
 
+def test_adversarial_training_is_that_of_one_process(processes: Together, reviews: Path, tmp_path: Path) -> None:
+    """The change's size is that of all embeddings of a batch, whose gradient is that of all losses."""
+    settings: dict[str, dict[str, Any]] = {
+        "model": {"dropout": 0.0, "word_dropout": 0.0},
+        "data": {"batch_size": None, "max_tokens": 60},
+        "objective": {"adversarial": 1.0, "epsilon": 3.0},
+        "trainer": {"precision": "64-true", "max_steps": 10, "max_epochs": None},
+    }
+    for size in (1, 3):
+        processes.train(size, imdb(reviews, tmp_path / str(size), **settings), tmp_path / str(size))
+    assert farthest(tmp_path / "1", tmp_path / "3") < 1e-12
+
+
 def test_a_text_trains_as_in_one_process(processes: Together, tmp_path: Path) -> None:
     settings = {
         "model__input_dropout": 0.0,

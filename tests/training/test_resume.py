@@ -65,7 +65,7 @@ def test_the_novel_at_any_place(tmp_path: Path, hook: str, count: int, monkeypat
     both(lambda folder: novel(tmp_path, folder), tmp_path, hook, count, monkeypatch)
 
 
-@pytest.mark.parametrize("count", [29])
+@pytest.mark.parametrize("count", [17])
 @pytest.mark.parametrize(
     "groups",
     [
@@ -77,9 +77,9 @@ def test_the_novel_at_any_place(tmp_path: Path, hook: str, count: int, monkeypat
             "optimizer": {"ema_decay": 0.9},
         },
         {"optimizer": {"embedding": "rows"}, "trainer": {"max_epochs": 2, "accumulate_grad_batches": 2}},
-        {"trainer": {"max_epochs": None, "max_steps": 40, "val_check_interval": 7}},
+        {"trainer": {"max_epochs": None, "max_steps": 21, "val_check_interval": 5}},
         {"trainer": {"max_epochs": 2, "limit_val_batches": 0}},
-        {"trainer": {"max_epochs": 2, "limit_train_batches": 12}, "early_stopping": {"patience": 1}},
+        {"trainer": {"max_epochs": 2, "limit_train_batches": 6}, "early_stopping": {"patience": 1}},
         {"trainer": {"max_epochs": 2, "precision": "bf16-mixed"}},
         {"checkpoint": {"every_n_steps": None, "every_n_minutes": 1e-6}},
     ],
@@ -88,18 +88,18 @@ def test_the_novel_at_any_place(tmp_path: Path, hook: str, count: int, monkeypat
 def test_reviews_with_other_settings(
     reviews: Path, tmp_path: Path, groups: dict[str, Any], count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count = min(count, 20) if "limit_train_batches" in groups.get("trainer", {}) else count
+    count = min(count, 9) if "limit_train_batches" in groups.get("trainer", {}) else count
     both(lambda folder: imdb(reviews, folder, **groups), tmp_path, "on_train_batch_end", count, monkeypatch)
 
 
 @pytest.mark.parametrize(
     ("settings", "count"),  # the first epoch, or the second
     [
-        ({"encoder__cell": "gru", "encoder__num_layers": 2, "encoder__dropout": 0.2}, 26),
-        ({"trainer__accumulate_grad_batches": 3, "checkpoint__every_n_steps": 2}, 26),
+        ({"encoder__cell": "gru", "encoder__num_layers": 2, "encoder__dropout": 0.2}, 14),
+        ({"trainer__accumulate_grad_batches": 3, "checkpoint__every_n_steps": 2}, 14),
         ({"data__workers": 2, "tbptt__random_window": True}, 8),
-        ({"data__workers": 2, "tbptt__random_window": True}, 26),
-        ({"tbptt__stride": 5}, 26),
+        ({"data__workers": 2, "tbptt__random_window": True}, 14),
+        ({"tbptt__stride": 5}, 14),
         ({"data__tokenizer": "bpe", "data__max_size": 260, "tbptt__window": 5}, 8),
         (  # batches so small that some lack a cluster
             {
@@ -108,10 +108,10 @@ def test_reviews_with_other_settings(
                 "model__cutoffs": [3, 5],
                 "encoder__hidden_size": 16,
             },
-            26,
+            14,
         ),
         ({"optimizer__ema_decay": 0.9, "optimizer__name": "sgd"}, 8),
-        ({"optimizer__ema_decay": 0.9, "optimizer__embedding": "rows"}, 26),
+        ({"optimizer__ema_decay": 0.9, "optimizer__embedding": "rows"}, 14),
     ],
 )
 def test_the_novel_with_other_settings(
@@ -126,6 +126,7 @@ def test_the_novel_with_every_regulariser(tmp_path: Path, count: int, monkeypatc
     settings = {
         "encoder": {"num_layers": 2, "dropout": 0.2, "locked_dropout": True, "weight_dropout": 0.3},
         "model": {"embedding_dropout": 0.1, "activation_penalty": 2.0, "temporal_penalty": 1.0},
+        "data": {"batch_size": 3},
         "tbptt": {"stride": 5, "state_dropout": 0.2},
         "optimizer": {"average_after": 1, "learning_rate": 3.0, "schedule": "constant"},
         "trainer": {"max_epochs": 1, "val_check_interval": 4, "limit_train_batches": 24},
@@ -139,7 +140,7 @@ def test_the_novel_with_every_regulariser(tmp_path: Path, count: int, monkeypatc
 def test_a_run_may_be_cut_off_many_times(reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = not_cut_off(imdb(reviews, tmp_path / "whole"))
     cut_off(imdb(reviews, tmp_path / "cut"), "on_train_batch_end", 8, monkeypatch)
-    for hook, count in [("on_train_batch_end", 9), ("on_validation_batch_start", 1), ("on_train_batch_end", 12)]:
+    for hook, count in [("on_train_batch_end", 6), ("on_validation_batch_start", 1), ("on_train_batch_end", 6)]:
         cut_off(tmp_path / "cut", hook, count, monkeypatch)
     go_on(tmp_path / "cut")
     assert_same_run(whole, tmp_path / "cut")
@@ -162,7 +163,7 @@ def test_a_signal_loses_nothing(
     assert isinstance(error, Interrupted)
     assert error.exit_code == 128 + number
     _, screen = go_on(tmp_path / "cut")
-    assert f"resuming from step {9 if hook == 'on_train_batch_end' else 23}" in screen
+    assert f"resuming from step {9 if hook == 'on_train_batch_end' else 12}" in screen
     assert_same_run(whole, tmp_path / "cut")
 
 
@@ -170,7 +171,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(
     reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, _ = not_cut_off(imdb(reviews, tmp_path / "whole"))
-    cut_off(imdb(reviews, tmp_path / "cut"), "on_train_batch_end", 17, monkeypatch)
+    cut_off(imdb(reviews, tmp_path / "cut"), "on_train_batch_end", 11, monkeypatch)
     last = tmp_path / "cut/checkpoints/last.ckpt"
     content = bytearray(last.read_bytes())
     content[len(content) // 2] ^= 1
@@ -179,6 +180,6 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(
     _, screen = go_on(tmp_path / "cut")
     assert "last.ckpt: damaged" in screen
     assert "previous.ckpt" in screen
-    assert "resuming from step 10" in screen
+    assert "resuming from step 5" in screen
     assert not list(last.parent.glob(".*"))
     assert_same_run(whole, tmp_path / "cut")

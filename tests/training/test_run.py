@@ -16,7 +16,7 @@ import unroll
 from tests.training.boards import events
 from tests.training.conftest import Finished, Runner, small_config
 from unroll import checkpoint
-from unroll.errors import ConfigError, DataError, Interrupted, UserError
+from unroll.errors import ConfigError, DataError, Elsewhere, Interrupted, UserError
 from unroll.inference.evaluate import evaluate
 from unroll.tasks.classification import Classification
 from unroll.tasks.spec import from_dict, load_data
@@ -198,6 +198,21 @@ def test_a_failure_is_one_line_and_its_traceback_is_in_the_log(
         train(small_config(reviews, tmp_path / "run"))
     assert "Traceback" in (tmp_path / "run/error.log").read_text()
     assert json.loads((tmp_path / "run/summary.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize("local_rank", [0, 1])
+def test_where_another_process_is_lost_one_of_each_machine_says_so(
+    reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_rank: int
+) -> None:
+    def lost(*_: Any) -> None:
+        raise RuntimeError("gloo: connection reset")
+
+    monkeypatch.setattr(Classification, "training_step", lost)
+    monkeypatch.setattr("unroll.ranks.is_lost", lambda error: True)
+    monkeypatch.setattr("unroll.ranks.local_rank", lambda: local_rank)
+    with pytest.raises(Elsewhere) as caught:
+        train(small_config(reviews, tmp_path / "run"))
+    assert str(caught.value) == ("" if local_rank else "another process of the run has ended; nothing is saved")
 
 
 def test_nothing_is_written_where_the_data_or_the_folder_is_wrong(reviews: Path, tmp_path: Path) -> None:

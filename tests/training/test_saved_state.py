@@ -25,7 +25,7 @@ def cut(reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "cut"
     settings = {"optimizer": {"learning_rate": 0.03, "ema_decay": 0.9}, "early_stopping": {"patience": 3}}
     with pytest.MonkeyPatch.context() as patch:
-        cut_off(imdb(reviews, folder, **settings), "on_train_batch_end", 33, patch)
+        cut_off(imdb(reviews, folder, **settings), "on_train_batch_end", 17, patch)
     return folder / "checkpoints" / "last.ckpt"
 
 
@@ -36,7 +36,7 @@ def test_what_is_saved_is_taken(cut: Path) -> None:
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_other_runs_are_taken_as_well(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = novel(tmp_path, tmp_path / "cut", optimizer__name=name, trainer__accumulate_grad_batches=2)
-    cut_off(config, "on_train_batch_end", 25, monkeypatch)
+    cut_off(config, "on_train_batch_end", 14, monkeypatch)
     for path in (tmp_path / "cut" / "checkpoints").glob("*.ckpt"):
         check_state(checkpoint.load(path), path)
 
@@ -108,7 +108,7 @@ def test_the_average_that_a_run_waits_for_is_checked(cut: Path, change: Any, mes
     content = checkpoint.load(cut)
     content["config"]["optimizer"] |= {"ema_decay": None, "average_after": 2}
     del content["callbacks"]["WeightAverage"]
-    state = content["callbacks"]["TriggeredAverage"] = {"latest_update_step": 30, "figures": {0: 0.5}, "first": 20}
+    state = content["callbacks"]["TriggeredAverage"] = {"latest_update_step": 15, "figures": {0: 0.5}, "first": 10}
     change(content, state)
     if message is None:
         check_state(content, cut)

@@ -18,7 +18,8 @@ from unroll import progress
 from unroll.tasks.metrics import per_class
 from unroll.tasks.spec import from_dict
 from unroll.training.callbacks import pictures, recurrence
-from unroll.training.callbacks.tensorboard import escaped, hyperparameters, optional
+from unroll.training.callbacks.texts import escaped, optional
+from unroll.training.hyperparameters import hyperparameters
 from unroll.training.start import train
 
 pytestmark = pytest.mark.pictures

@@ -90,26 +90,8 @@ def train_by(config: Any, overrides: Sequence[str]) -> dict[str, Any]:
     outer = place.outer()
     if outer is not None or place.processes(config, given) == 1:  # else each of them prepares itself
         shared = None if outer is None else max(1, runtime.usable_cores() // outer.local_size)
-        runtime.configure(config.threads or shared, full_windows=TASKS[kind_of(config)].full_windows)
+        runtime.configure(config.threads or shared, full_windows=TASKS[place.settings_of(config).kind].full_windows)
     return train(config, given)
-
-
-def kind_of(config: Any) -> str:
-    """Return the kind of task that is trained: of a run that is resumed, what its config.yaml says. Where that can't be
-    read any will do: it only costs time."""
-    import yaml
-
-    from unroll.config import AUTO
-    from unroll.tasks.spec import TASKS
-
-    if config.resume in (None, AUTO):
-        return str(config.kind)
-    try:
-        values = yaml.safe_load((Path(config.resume) / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return str(config.kind)
-    kind = values.get("kind") if isinstance(values, dict) else None
-    return kind if isinstance(kind, str) and kind in TASKS else str(config.kind)
 
 
 def changes(config: Any, overrides: Sequence[str]) -> dict[str, Any]:

@@ -138,6 +138,7 @@ def judge_text(model: LoadedClassifier, text: str) -> Judgement:
     tokens = model.codec.tokens(text)
     read = model.kept(len(tokens))
     ids = torch.tensor([model.vocabulary.encode(tokens[read]) or [UNKNOWN_ID]])
+    ids = ids.to(model.model.embedding.weight.device)
     attribution = gradient_times_input(model.model, ids, label)
     if not attribution.isfinite().all():
         raise UserError("the model's gradient is not finite: its training diverged; use another checkpoint")
@@ -184,7 +185,7 @@ def surprise(model: LoadedLanguageModel, text: str) -> Surprise:
     tokenized, codec = model.codec.tokenize(text), model.codec
     if len(tokenized) < 2:
         raise DataError(f"the text has {len(tokenized)} {model.unit}, but the first is not predicted; give two or more")
-    ids = torch.from_numpy(tokenized.ids).long()[None]
+    ids = torch.from_numpy(tokenized.ids).long()[None].to(next(model.model.parameters()).device)
     logits, _ = model.model(ids[:, :-1])
     logarithms = F.log_softmax(logits[0].double(), dim=-1)
     if not logarithms.isfinite().all():

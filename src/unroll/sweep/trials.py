@@ -134,9 +134,10 @@ class Worker:
         return float(metrics[self.objective])
 
     def _compare(self, trial: Trial, value: float | None) -> None:
-        """Let TensorBoard show the trial beside the others, in HPARAMS."""
-        if value is not None:
-            logger = TensorBoardLogger(self.journal.run_dir(trial.number), name="", version="tensorboard")
+        """Let TensorBoard show the trial beside the others, in HPARAMS, where it is among the trial's loggers."""
+        run_dir = self.journal.run_dir(trial.number)
+        if value is not None and (run_dir / "tensorboard").is_dir():
+            logger = TensorBoardLogger(run_dir, name="", version="tensorboard")
             logger.log_hyperparams(dict(trial.params), {f"sweep/{self.objective.removeprefix('val/')}": value})
             logger.finalize("success")
 

@@ -5,14 +5,16 @@ Virtual adversarial training (Miyato et al. 2016, arXiv:1507.00677) takes the on
 needs no label. On texts the change is made to the embeddings, as one vector for the whole document (Miyato et al. 2017,
 arXiv:1605.07725).
 
-A document's change has the norm `epsilon` times the root mean square of the batch's embeddings, `scale`. With a fixed
-norm, a net would escape by large embeddings. Miyato et al. normalise the embeddings in the model instead, by the
-words' frequencies. A relative norm leaves the model as it is in use, and the unit is theirs: embeddings of variance 1.
+A document's change has the norm `epsilon` times the root mean square of the batch's embeddings, `Reading.scale`. With
+a fixed norm, a net would escape by large embeddings. Miyato et al. normalise the embeddings in the model instead, by
+the words' frequencies. A relative norm leaves the model as it is in use, and the unit is theirs: embeddings of variance
+1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -42,6 +44,14 @@ class Reading:
         self.logits = self.classify(self.x)
         """(batch, classes)"""
 
+    @cached_property
+    def scale(self) -> Tensor:
+        """The root mean square of the embeddings' features over the batches of all processes, padding and spares left
+        out. Waits for all ranks, and so does its gradient."""
+        squares = _without_padding(self.x, self.lengths).square().sum((1, 2))
+        features = (self.lengths.to(squares) * self.weights).sum() * self.x.size(-1)
+        return (ranks.summed((squares * self.weights).sum()) / ranks.total(features)).sqrt()
+
     def classify(self, x: Tensor) -> Tensor:
         """Return the logits (batch, classes) of embeddings in the place of `self.x`."""
         devices = [x.device.index] if x.is_cuda else []
@@ -58,7 +68,7 @@ def adversarial_loss(
     Args:
         reading: of labelled documents.
         labels: (batch,), class numbers.
-        epsilon: norm of a document's change, in units of `scale`.
+        epsilon: norm of a document's change, in units of `reading.scale`.
         class_weights: (classes,), as in `torch.nn.functional.cross_entropy`.
 
     Returns:
@@ -79,11 +89,13 @@ def virtual_loss(readings: Sequence[Reading], epsilon: float, xi: float) -> tupl
     """Return how far predictions diverge at virtual adversarial embeddings (Miyato et al. 2017, equation 8).
 
     The gradient is that of the predictions there; those at the clean embeddings are constants. Arguments and results
-    are those of `adversarial_loss`, over all documents of all `readings`, and `xi` is that of `virtual_direction`.
+    are those of `adversarial_loss`, over all documents of all `readings`; `xi` is the norm of the random step that
+    `virtual_direction` makes, in the same units.
     """
     changes, has_ones = [], []
     for reading in readings:
-        direction = virtual_direction(reading.classify, reading.x, reading.lengths, xi)
+        step = xi * reading.scale.detach()
+        direction = virtual_direction(reading.classify, reading.x, reading.lengths, step)
         changes.append(divergence(reading.logits.detach(), _changed(reading, direction, epsilon)))
         has_ones.append(_has_direction(direction))
     has_one, weights = torch.cat(has_ones), torch.cat([reading.weights for reading in readings])
@@ -91,8 +103,8 @@ def virtual_loss(readings: Sequence[Reading], epsilon: float, xi: float) -> tupl
 
 
 def _changed(reading: Reading, direction: Tensor, epsilon: float) -> Tensor:
-    """The logits where each document is moved; the gradient flows through `scale`, or the embeddings would grow."""
-    return reading.classify(reading.x + epsilon * scale(reading.x, reading.lengths) * direction)
+    """The logits where each document is moved; the gradient flows through the scale, or the embeddings would grow."""
+    return reading.classify(reading.x + epsilon * reading.scale * direction)
 
 
 def _has_direction(direction: Tensor) -> Tensor:
@@ -126,25 +138,25 @@ def adversarial_direction(classify: Classify, x: Tensor, lengths: Tensor, labels
         return unit(torch.autograd.grad(loss, x)[0], lengths)
 
 
-def virtual_direction(classify: Classify, x: Tensor, lengths: Tensor, xi: float) -> Tensor:
+def virtual_direction(classify: Classify, x: Tensor, lengths: Tensor, step: Tensor | float) -> Tensor:
     """Return the direction in which each document's prediction changes most: g / norm(g), with the gradient g of the
-    divergence at x + xi · d for a random direction d (Miyato et al. 2017, equation 7).
+    divergence at x + step · d for a random direction d (Miyato et al. 2017, equation 7).
 
     That is one step of power iteration towards the main eigenvector of the divergence's second derivative. It rests on
     a small difference that rounding to bf16 would drown: some gradients would be zero, and the others of no use.
 
     Args:
         classify, x, lengths: as in `adversarial_direction`, and returned as there.
-        xi: norm of a document's step, in units of `scale`.
+        step: norm of each document's step.
     """
     with torch.autocast(x.device.type, enabled=False):
         x = x.detach()
         with torch.no_grad():
             clean = classify(x)
-        step = xi * scale(x, lengths) * unit(torch.randn_like(x), lengths)
-        step.requires_grad_()
-        loss = divergence(clean, classify(x + step)).sum()
-        return unit(torch.autograd.grad(loss, step)[0], lengths)
+        change = step * unit(torch.randn_like(x), lengths)
+        change.requires_grad_()
+        loss = divergence(clean, classify(x + change)).sum()
+        return unit(torch.autograd.grad(loss, change)[0], lengths)
 
 
 def divergence(clean: Tensor, logits: Tensor) -> Tensor:
@@ -156,12 +168,6 @@ def divergence(clean: Tensor, logits: Tensor) -> Tensor:
 def entropy(logits: Tensor) -> Tensor:
     """Return the entropy (batch,) in nats of predictions, given as logits (batch, classes)."""
     return -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
-
-
-def scale(x: Tensor, lengths: Tensor) -> Tensor:
-    """Return the root mean square of the features of embeddings (batch, time, features), padding left out."""
-    norm: Tensor = torch.linalg.vector_norm(_without_padding(x, lengths))
-    return norm / (lengths.sum() * x.size(-1)).to(norm.dtype).sqrt()
 
 
 def unit(x: Tensor, lengths: Tensor) -> Tensor:

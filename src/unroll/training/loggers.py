@@ -25,7 +25,7 @@ from unroll.config import Config
 from unroll.durable import write_text
 from unroll.errors import ConfigError, UserError
 from unroll.shown import shown
-from unroll.training.callbacks.tensorboard import LONGEST, hyperparameters
+from unroll.training.hyperparameters import LONGEST, hyperparameters
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -22,20 +22,21 @@ def print_summary(summary: dict[str, Any], spec: TaskSpec, run_dir: Path) -> Non
     """Say how the run went, and what to type next."""
     data, train, metrics = summary["data"], summary["train"], summary["metrics"]
     checkpoint = summary["checkpoints"]["best"] or summary["checkpoints"]["last"]
+    figures = {
+        split: "  ".join(
+            f"{name.split('/')[1]} {'not finite' if value is None else f'{value:.4f}'}"
+            for name, value in metrics.items()
+            if name.startswith(f"{split}/") and name.count("/") == 1  # those of single classes are in the summary
+        )
+        for split in ("val", "test")
+    }
     rows = {
         "trained on": f"{data['train']:,} {spec.examples}, {data['source']} ({data['origin']})",
         "training": f"{clock(train['seconds'])} minutes, {train['steps']:,} steps, "
         f"{train['tokens_per_second'] / 1000:,.0f} k {spec.unit}/s, {train['peak_memory_mib']:,.0f} MiB at most, "
         f"{train['threads']} thread{'s' * (train['threads'] > 1)}, "
         f"{train['workers'] or 'no'} worker{'s' * (train['workers'] != 1)}",
-        **{
-            f"{split} ({data[split]:,})": "  ".join(
-                f"{name.split('/')[1]} {'not finite' if value is None else f'{value:.4f}'}"
-                for name, value in metrics.items()
-                if name.startswith(f"{split}/") and name.count("/") == 1  # those of single classes are in the summary
-            )
-            for split in ("val", "test")
-        },
+        **{f"{split} ({data[split]:,})": line for split, line in figures.items() if line},
         "checkpoint": checkpoint,
     }
     width = max(map(len, rows))

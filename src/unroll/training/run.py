@@ -32,7 +32,7 @@ from unroll.training.callbacks.checkpointing import Checkpointing
 from unroll.training.callbacks.progress import ProgressBars
 from unroll.training.callbacks.recurrence import Recurrence
 from unroll.training.callbacks.signals import StopOnSignal
-from unroll.training.callbacks.tensorboard import Throughput, peak_memory
+from unroll.training.callbacks.throughput import Throughput, peak_memory
 from unroll.training.callbacks.weight_averaging import weight_averages
 from unroll.training.init_from import initialise
 from unroll.training.loggers import check_loggers, close, compare, loggers_of
@@ -97,7 +97,6 @@ def _train(
     callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
     """Train in a folder. `whole` is that of the run that this is the first part of."""
-    check_trainer(config)
     seed_everything(config.seed, verbose=False)
     data = read_data(config)
     if whole is None:  # else the data are those of the run, and it prints them
@@ -146,7 +145,7 @@ def _explained(error: Exception, run: Run) -> UserError:
     log, kept = run.run_dir / "error.log", run.checkpoints.last
     if ranks.is_lost(error):  # the other process has written it
         then = f"resume it: {typed('train', f'resume={run.whole}')}" if kept.exists() else "nothing is saved"
-        return Elsewhere(message=f"another process of the run has ended; {then}" if ranks.rank() == 0 else "")
+        return Elsewhere(message=f"another process of the run has ended; {then}" if ranks.local_rank() == 0 else "")
     with suppress(OSError):  # the disk may be full, and that may be what the error says
         write_text(log, traceback.format_exc())
     if isinstance(error, OSError):

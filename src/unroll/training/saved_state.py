@@ -24,7 +24,7 @@ from unroll.inference.load import model_of
 from unroll.tasks.optimization import build_optimizer, build_schedule
 from unroll.tasks.spec import TASKS
 from unroll.training.callbacks.checkpointing import Checkpointing
-from unroll.training.callbacks.tensorboard import Throughput
+from unroll.training.callbacks.throughput import Throughput
 from unroll.training.callbacks.weight_averaging import weight_averages
 
 _OPTIMIZER = "optimizer_states"

@@ -17,7 +17,7 @@ from unroll.batching.documents import Batch
 from unroll.diagnostics.drawing import drawable, new_figure
 from unroll.tasks.classification_data import ClassificationData
 from unroll.tasks.documents import words
-from unroll.training.callbacks.tensorboard import escaped, optional
+from unroll.training.callbacks.texts import escaped, optional
 from unroll.training.loggers import board
 
 if TYPE_CHECKING:

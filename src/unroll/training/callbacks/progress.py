@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from unroll.progress import Task, begin, say
 from unroll.tasks.spec import TaskSpec
-from unroll.training.callbacks.tensorboard import Throughput
+from unroll.training.callbacks.throughput import Throughput
 
 
 class ProgressBars(Callback):

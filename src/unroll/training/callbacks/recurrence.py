@@ -15,7 +15,7 @@ from unroll.diagnostics.saturation import places, saturation
 from unroll.encoders import Encoder, State
 from unroll.encoders.state import as_parts
 from unroll.tasks.data import TaskData
-from unroll.training.callbacks.tensorboard import optional
+from unroll.training.callbacks.texts import optional
 from unroll.training.loggers import board
 
 STEPS = 30  # of the validation rows; the gates are read at these

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, Trainer
 from unroll.inference.generate import LoadedLanguageModel
 from unroll.tasks.language_modeling_data import LanguageModelingData
 from unroll.text.vocabulary import UNKNOWN_ID
-from unroll.training.callbacks.tensorboard import escaped, optional
+from unroll.training.callbacks.texts import escaped, optional
 from unroll.training.loggers import board
 
 LENGTH, TEMPERATURE = 600, 0.7

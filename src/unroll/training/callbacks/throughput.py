@@ -1,16 +1,9 @@
-"""What is logged of every run: its settings, means and speed. Also: how texts are written, and errors shown."""
+"""How fast a run trains, and the means of what its steps return."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import string
 import sys
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from operator import attrgetter
 from typing import Any
 
 import torch
@@ -18,61 +11,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from unroll import ranks
-from unroll.config import Config, fields
-from unroll.progress import say
-from unroll.shown import shown
-from unroll.tasks.spec import TASKS
 
 MEBIBYTE = 2**20
-LONGEST = 80  # characters of a setting or a message
-
-# By these settings runs are usually compared.
-_ALWAYS = ("encoder.cell", "encoder.hidden_size", "optimizer.learning_rate", "data.batch_size", "seed")
-# These settings and groups do not change the result, or say what the data is; `task` is the name for that.
-_NEVER = {"kind", "run_dir", "resume", "threads", "checkpoint", "diagnostics", "data.path", "data.folder"}
-_NEVER |= {"data.workers", "data.hub", "data.gutenberg", "data.labels", "data.text_column", "data.label_column"}
-_NEVER |= {"data.source", "data.encoding", "logger", "trainer.devices", "trainer.num_nodes", "trainer.strategy"}
-
-
-def hyperparameters(config: Config) -> dict[str, int | float | str]:
-    """Return the settings by which runs are compared, by dotted name: first a few that always are,
-    then all that differ from the defaults of their kind of task. A number stays one; anything else is text."""
-    default, found = TASKS[config.kind].settings(), {}
-    known = list(fields.keys(type(config)))
-    for name in (*_ALWAYS, *known):
-        if name not in known or _NEVER & {name, name.partition(".")[0]}:
-            continue
-        value = attrgetter(name)(config)
-        if name not in _ALWAYS and (dataclasses.is_dataclass(value) or value == attrgetter(name)(default)):
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            value = json.dumps(value, ensure_ascii=False)
-        found[name] = shown(value, LONGEST) if isinstance(value, str) else value
-    return found
-
-
-@contextmanager
-def optional(what: str) -> Iterator[None]:
-    """Show an error as a warning in one line: a picture or a text that fails does not end the run.
-
-    Raises:
-        OSError: a logger's files can't be written.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # libraries warn of tight layouts and of classes without examples
-            yield
-    except OSError:
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        say(f"warning: {what} is not logged; {shown(reason, LONGEST)}")
-
-
-def escaped(text: str, longest: int | None = None) -> str:
-    """Return Markdown that shows a text unchanged, in a table's cell too. `unroll.shown` explains `longest`."""
-    signs = (f"&#{ord(sign)};" if sign in string.punctuation else sign for sign in shown(text, longest))
-    return "".join(signs).replace("  ", "&nbsp; ")
 
 
 class Throughput(Callback):
