@@ -1,10 +1,13 @@
-"""Models in use: labelling and writing texts, against the textbook's code (Raschka, Liu & Mirjalili 2022, ch. 15)."""
+"""Models in use: labelling and writing texts, against plain torch: the textbook's code (Raschka, Liu & Mirjalili 2022,
+ch. 15), and the default classifier in torch's modules."""
 
 from __future__ import annotations
 
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +33,8 @@ MANY = 32  # for each text that is labelled by itself, this many are labelled to
 def inference(
     classifier: ClassificationConfig, language_model: LanguageModelingConfig, steps: int, rounds: int
 ) -> Table:
-    """Compare ways to label reviews and ways to write text, with the textbook's models, untrained.
+    """Compare ways to label reviews and ways to write text, with the textbook's models and the default classifier,
+    untrained. Ways with onnxruntime compute on the CPU.
 
     Args:
         classifier: the config of `experiment=textbook_imdb`.
@@ -41,57 +45,50 @@ def inference(
     quiet()
     rows = [
         *_rows("label", "texts/s", predicting(classifier, steps, rounds)),
+        *_rows("label, default model", "texts/s", predicting_by_default(classifier, steps, rounds)),
         *_rows("write", "characters/s", writing(language_model, 10 * steps, rounds)),
     ]
     columns = {
         "way": Column("way"),
         "per_second": Column("a second", "{:,}"),
         "unit": Column(""),
-        "of_textbook": Column("of the textbook's", "{:.1f} ×"),
+        "of_textbook": Column("of plain torch's", "{:.1f} ×"),
     }
     device = device_of(classifier)
     caption = f"validation reviews and the novel, the textbook's models, medians of {rounds} rounds, {device.type}"
     if device.type != "cpu":
         caption += "; unroll writes on the CPU"
-    bars = Bars("times as fast as the textbook's way", {"of_textbook": "ratio"})
+    bars = Bars("times as fast as plain torch", {"of_textbook": "ratio"})
     return Table("inference", caption, columns, rows, bars=(bars,))
 
 
 def _rows(what: str, unit: str, figures: Figures) -> list[Row]:
-    textbook = next(iter(figures))
+    plain = next(iter(figures))
     return [
         {
             "way": f"{what}: {way}",
             "per_second": round(statistics.median(speeds)),
             "unit": unit,
-            "of_textbook": ratio(figures, way, textbook),
+            "of_textbook": ratio(figures, way, plain),
         }
         for way, speeds in figures.items()
     ]
 
 
 def predicting(config: ClassificationConfig, texts: int, rounds: int) -> Figures:
-    """Measure texts/s: in plain torch one by one, packed; by this package one by one, as a list, and from a file."""
-    data: ClassificationData = load_data(config)
-    network = build_classifier(config, len(data.vocabulary), len(data.labels)).to(device_of(config)).eval()
-    model = LoadedClassifier(network, data.codec, data.labels, config, {})
-    reviews = [words(data.val, row, data.codec) for row in range(len(data.val))]
+    """Measure texts/s: in plain torch one by one, packed; by this package, with each engine, one by one, as a list, and
+    from a file."""
+    models, reviews = _models(config)
 
     def take(count: int, turn: int) -> list[str]:
         return [reviews[(turn * texts + k) % len(reviews)] for k in range(count)]
 
-    def one_by_one(turn: int) -> float:
-        chosen, started = take(texts, turn), time.perf_counter()
-        for text in chosen:
-            model.predict([text])
-        return texts / (time.perf_counter() - started)
-
-    def batched(turn: int) -> float:
+    def batched(model: LoadedClassifier, turn: int) -> float:
         chosen, started = take(MANY * texts, turn), time.perf_counter()
         model.predict(chosen)
         return len(chosen) / (time.perf_counter() - started)
 
-    def from_file(folder: str, turn: int) -> float:
+    def from_file(model: LoadedClassifier, folder: str, turn: int) -> float:
         file = Path(folder, "reviews.txt")
         file.write_text("".join(f"{text}\n" for text in take(MANY * texts, turn)), encoding="utf-8")
         started = time.perf_counter()
@@ -101,13 +98,45 @@ def predicting(config: ClassificationConfig, texts: int, rounds: int) -> Figures
         return MANY * texts / (time.perf_counter() - started)
 
     with plain_loops(config) as plain, tempfile.TemporaryDirectory() as folder:
-        ways: dict[str, Way] = {
-            "the textbook's, one by one, packed": partial(plain, "one_by_one", texts),
-            "unroll, one by one": one_by_one,
-            "unroll, a list": batched,
-            "unroll, from a file": partial(from_file, folder),
-        }
+        ways: dict[str, Way] = {"the textbook's, one by one, packed": partial(plain, "one_by_one", texts)}
+        for engine, model in models.items():
+            ways |= {
+                f"unroll, one by one, {engine}": partial(_one_by_one, model, reviews, texts),
+                f"unroll, a list, {engine}": partial(batched, model),
+                f"unroll, from a file, {engine}": partial(from_file, model, folder),
+            }
         return take_turns(ways, rounds)
+
+
+def predicting_by_default(config: ClassificationConfig, texts: int, rounds: int) -> Figures:
+    """Measure texts/s one by one with the default model, which has two directions: in plain torch, and by this package
+    with each engine."""
+    default = ClassificationConfig()
+    models, reviews = _models(replace(config, encoder=default.encoder, model=default.model))
+    with plain_loops(config) as plain:
+        ways: dict[str, Way] = {"plain torch, one by one": partial(plain, "default_one_by_one", texts)}
+        for engine, model in models.items():
+            ways[f"unroll, one by one, {engine}"] = partial(_one_by_one, model, reviews, texts)
+        return take_turns(ways, rounds)
+
+
+def _models(config: ClassificationConfig) -> tuple[dict[str, LoadedClassifier], list[str]]:
+    """Return an untrained model by each engine, and the validation reviews."""
+    data: ClassificationData = load_data(config)
+    network = build_classifier(config, len(data.vocabulary), len(data.labels)).to(device_of(config)).eval()
+    models = {
+        name: LoadedClassifier(network, data.codec, data.labels, config, {}, engine)
+        for name, engine in {"torch": "torch", "onnxruntime": "onnx"}.items()
+    }
+    return models, [words(data.val, row, data.codec) for row in range(len(data.val))]
+
+
+def _one_by_one(model: LoadedClassifier, reviews: Sequence[str], texts: int, turn: int) -> float:
+    chosen = [reviews[(turn * texts + k) % len(reviews)] for k in range(texts)]
+    started = time.perf_counter()
+    for text in chosen:
+        model.predict([text])
+    return texts / (time.perf_counter() - started)
 
 
 def writing(config: LanguageModelingConfig, length: int, rounds: int) -> Figures:

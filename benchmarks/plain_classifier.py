@@ -48,9 +48,24 @@ class PaddedClassifier(TextbookClassifier):
         return logits
 
 
+class DefaultClassifier(nn.Module):
+    """unroll's default model in torch's modules, as one would write it for single texts, which need no padding."""
+
+    def __init__(self, vocabulary_size: int, num_classes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary_size, 64, padding_idx=0)
+        self.lstm = nn.LSTM(64, 64, batch_first=True, bidirectional=True)
+        self.out = nn.Linear(256, num_classes)
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        output, _ = self.lstm(self.embedding(ids))
+        logits: Tensor = self.out(torch.cat([output.amax(1), output.mean(1)], dim=1))
+        return logits
+
+
 def make_ways(config: ClassificationConfig) -> dict[str, Callable[[int, int], float]]:
     """Return functions of (turn, steps): `textbook` and `plain` train for `steps` batches and return tokens/s,
-    `one_by_one` labels `steps` texts and returns texts/s."""
+    `one_by_one` and `default_one_by_one` label `steps` texts and return texts/s."""
     data: ClassificationData = load_data(config)
     sizes, device = (len(data.vocabulary), len(data.labels)), device_of(config)
     torch.manual_seed(0)
@@ -60,6 +75,7 @@ def make_ways(config: ClassificationConfig) -> dict[str, Callable[[int, int], fl
         "textbook": _training(textbook, data.train, lambda turn: shuffled(len(data.train), turn), device),
         "plain": _training(padded, data.train, lambda turn: _bucketed(data), device, True, autocast),
         "one_by_one": _labelling(textbook, data, device),
+        "default_one_by_one": _labelling(DefaultClassifier(*sizes).to(device), data, device),
     }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unroll.durable import clear, keep, replacing, write_text
+from unroll.durable import clear, keep, new_folder, replacing, write_text
 
 
 @pytest.mark.parametrize("fault", [ValueError("half-way"), KeyboardInterrupt(), SystemExit(1)])
@@ -129,3 +129,34 @@ def test_what_killed_processes_left_is_cleared_and_nothing_else(tmp_path: Path) 
     clear(tmp_path, seconds=0)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".kept", "kept.tmp"]
     clear(tmp_path / "none")
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_new_folder_is_complete_or_absent(tmp_path: Path, there: bool) -> None:
+    path = tmp_path / "in" / "folder"
+    if there:
+        path.mkdir(parents=True)
+
+    def interrupted() -> None:
+        with new_folder(path) as place:
+            (place / "file").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [each.name for each in path.parent.iterdir()] == (["folder"] if there else [])
+    with new_folder(path) as place:
+        (place / "file").write_text("whole")
+        assert not path.exists() or not any(path.iterdir())
+    assert (path / "file").read_text() == "whole"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o777 & ~umask()
+    with pytest.raises(OSError, match="not empty"), new_folder(path) as place:
+        (place / "other").write_text("")
+    assert [each.name for each in path.parent.iterdir()] == ["folder"]
+    assert [each.name for each in path.iterdir()] == ["file"]
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -56,6 +56,8 @@ def write_data(shell: Shell) -> None:
     Path("shop.csv").write_text(table.replace("text,label", "comment,verdict"))
     Path("reviews.txt").write_text("superb\ndull\n")
     Path("any.txt").write_text("The island was silent. “Captain,” cried the sailor.\n" * 300)
+    Path("reviews/train").mkdir(parents=True)
+    Path("reviews/train/1.csv").write_text(table)
     Path("texts").mkdir()
     Path("texts/any.txt").write_text(Path("any.txt").read_text())
 
@@ -171,6 +173,7 @@ def test_the_python_examples_run(shell: Shell, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(ENCODERS, "_entries", dict(ENCODERS._entries))  # they register some
     train_both(shell)
     assert run_all(commands(ROOT / PRETRAINING), shell) == 3  # its example uses what they leave
+    assert shell("export", "first/checkpoints/best.ckpt", "sentiment").code == 0  # another one uses this
     names: dict[str, object] = {}
     for page in WITH_PYTHON:
         for block in blocks(ROOT / page, "python"):

@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "print a model's figures on data",
     "predict": "label texts with a classifier",
     "generate": "write text with a language model",
+    "export": "write a trained model to a folder for other programs",
     "serve": "answer requests with a model, and show a page to try it",
     "diagnose": "look inside the recurrence",
 }

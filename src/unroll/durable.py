@@ -30,19 +30,35 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would hide the result from everyone else
+        temporary.chmod(0o666 & ~_umask())  # mkstemp's 0600 would hide the result from everyone else
         os.replace(temporary, path)
     except BaseException:
         with suppress(FileNotFoundError):
             temporary.unlink()
         raise
-    folder = os.open(path.parent, os.O_RDONLY)  # its entry must survive a power cut too
+    _sync(path.parent)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Make a temporary folder beside `path` to write into. It becomes `path` when the block ends. If the block raises,
+    it is deleted.
+
+    Raises:
+        OSError: `path` is there already and is no empty folder, or its parent can't be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        if path.exists():
+            path.rmdir()  # which refuses where it is not empty
+        os.rename(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync(path.parent)
 
 
 def keep(path: Path, as_: Path) -> None:
@@ -70,3 +86,18 @@ def write_text(path: Path, text: str) -> None:
     """Replace the content of `path` by `text` in UTF-8, see `replacing`."""
     with replacing(path) as file:
         file.write(text.encode())
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def _sync(folder: Path) -> None:
+    """Have a folder's entries survive a power cut too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -37,6 +37,15 @@ def configure(threads: int | None = None, full_windows: bool = False) -> None:
       training run, instead of 1,024, which would be half a gigabyte for the lengths of IMDb reviews.
     - torch computes with `threads`; None means one for each core that the process may use.
     """
+    prepare(threads, full_windows)
+    import torch
+
+    # torch's own number comes from the environment or the machine's cores; a container may have fewer.
+    torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))
+
+
+def prepare(threads: int | None = None, full_windows: bool = False) -> None:
+    """Do what `configure` does before it loads torch, for a program that may not need it."""
     if "torch" not in sys.modules:
         if not full_windows:
             os.environ.setdefault(_SPIN, _SHORT)
@@ -48,10 +57,6 @@ def configure(threads: int | None = None, full_windows: bool = False) -> None:
             mallopt = ctypes.CDLL(None).mallopt
             for parameter, value in ((_MMAP_THRESHOLD, _ALL), (_TRIM_THRESHOLD, _ALL), (_TOP_PAD, _AT_LEAST)):
                 mallopt(parameter, value)
-    import torch
-
-    # torch's own number comes from the environment or the machine's cores; a container may have fewer.
-    torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))
 
 
 def has_room_for(threads: int) -> bool:

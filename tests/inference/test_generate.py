@@ -26,7 +26,7 @@ from unroll.errors import DataError, UserError
 from unroll.inference.generate import LoadedLanguageModel
 from unroll.inference.load import load
 from unroll.inference.score import score_dynamically
-from unroll.inference.stepper import TorchStepper
+from unroll.inference.torch_stepper import TorchStepper
 from unroll.models.language_model import LanguageModel, build_language_model
 from unroll.progress import Display, display
 from unroll.text.codec import Codec

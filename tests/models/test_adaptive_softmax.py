@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from unroll.encoders import RecurrentEncoder
-from unroll.inference.stepper import TorchStepper, make_stepper
+from unroll.inference.torch_stepper import TorchStepper, make_stepper
 from unroll.models.language_model import LanguageModel
 
 SYMBOLS, CUTOFFS, HIDDEN = 13, [4, 9], 16

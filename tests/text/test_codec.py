@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unroll.config.settings import BPE_SIZE, TOKENIZERS
-from unroll.inference.weights import codec_of
+from unroll.inference.content import codec_of
 from unroll.text import bpe, codec
 from unroll.text.codec import Codec, TokenSize, count
 from unroll.text.tokenized import segmented, tokenize

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -37,8 +38,11 @@ def _no_child_is_left() -> Iterator[None]:
 
 
 def children(process: int) -> set[str]:
-    tasks = Path(f"/proc/{process}/task").glob("*/children")
-    return {child for task in tasks for child in task.read_text().split()}
+    found: set[str] = set()
+    for task in Path(f"/proc/{process}/task").glob("*/children"):
+        with suppress(FileNotFoundError):  # a thread that has ended since
+            found.update(task.read_text().split())
+    return found
 
 
 def test_results_are_those_of_one_process_in_order() -> None:

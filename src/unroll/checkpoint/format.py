@@ -11,9 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-import torch
-
-from unroll.checkpoint import archive
 from unroll.durable import replacing
 from unroll.errors import CheckpointError
 
@@ -42,6 +39,8 @@ def save(content: dict[str, Any], path: Path) -> None:
     Raises:
         OSError: the folder can't be written, or the disk is full; `path` is then as it was.
     """
+    import torch  # here, as in `load`: a program that uses an exported folder has no use for it
+
     with replacing(path) as file:
         hashing = _Hashing(file)
         torch.save(content, cast(IO[bytes], hashing))
@@ -69,6 +68,10 @@ def load(path: Path) -> dict[str, Any]:
         CheckpointError: there is no such file, it is damaged or holds anything but tensors and plain data, or it was
             not written by this package.
     """
+    import torch
+
+    from unroll.checkpoint import archive
+
     foreign = f"{path}: damaged, or not a checkpoint of unroll"
     try:
         with path.open("rb") as file:
@@ -94,9 +97,7 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: not a checkpoint of unroll; it holds a {type(content).__name__}")
     try:
-        for name, kind in SCHEMA.items():
-            entry(content, name, kind)
-        entry(content, "versions", dict, of=str)
+        check(content)
     except ValueError as error:
         raise CheckpointError(f"{path}: not a checkpoint of unroll; {error}") from error
     if content["format"] not in READABLE:
@@ -105,6 +106,13 @@ def load(path: Path) -> dict[str, Any]:
             "unroll"
         )
     return content
+
+
+def check(content: Mapping[str, Any]) -> None:
+    """Raise ValueError where an entry that every checkpoint has is missing, or of another type."""
+    for name, kind in SCHEMA.items():
+        entry(content, name, kind)
+    entry(content, "versions", dict, of=str)
 
 
 def entry(content: Mapping[str, Any], name: str, kind: type, of: type = object) -> Any:

@@ -69,7 +69,7 @@ def flow(arguments: argparse.Namespace) -> None:
     flows = {}
     for name in arguments.models:
         config = configs.get(name)
-        model = TASKS[config.kind].load("model").untrained(config, text) if config else load(Path(name))
+        model = TASKS[config.kind].load("model").untrained(config, text) if config else load(Path(name), engine="torch")
         model.model.double()  # a gradient that has fallen by 1e-23 is still one
         x, loss = probe(model, text, arguments.lags)
         encoder = model.model.encoder

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from unroll import runtime
+from unroll.cli.model import add_engine, add_model
 from unroll.cli.screen import on_stderr, parser
 
 
@@ -17,7 +18,7 @@ def main(arguments: list[str]) -> None:
         "Print a model's figures on data as JSON.",
         ("best.ckpt", "best.ckpt --data reviews.csv", "novel.ckpt --split val --dynamic", "best.ckpt --mix"),
     )
-    options.add_argument("checkpoint", type=Path, metavar="CKPT", help="a best.ckpt or last.ckpt")
+    add_model(options)
     options.add_argument(
         "--data",
         type=Path,
@@ -33,10 +34,11 @@ def main(arguments: list[str]) -> None:
         help="add the figures of a mixture with counted n-grams of the training data; its weights are fitted on "
         "validation",
     )
+    add_engine(options)
     given: argparse.Namespace = options.parse_args(arguments)
     with on_stderr():
         runtime.configure()
         from unroll.inference.evaluate import evaluate
 
-        figures = evaluate(given.checkpoint, given.data, given.split, given.dynamic, given.mix)
+        figures = evaluate(given.checkpoint, given.data, given.split, given.dynamic, given.mix, given.engine)
     print(json.dumps(figures, indent=2))

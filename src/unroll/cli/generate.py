@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-from unroll import runtime
+from unroll.cli.model import add_model, load_model
 from unroll.cli.screen import on_stderr, parser
 from unroll.errors import ConfigError
 from unroll.shown import shown
@@ -20,7 +19,7 @@ def main(arguments: list[str]) -> None:
         "Print text that a language model writes.",
         ('novel.ckpt --prompt "The island" --length 500', "novel.ckpt --samples 8 --temperature 0.6 --json"),
     )
-    options.add_argument("checkpoint", type=Path, metavar="CKPT", help="a best.ckpt or last.ckpt")
+    add_model(options)
     options.add_argument(
         "--prompt", default="", help="what the text begins with (default: nothing, as the book begins)"
     )
@@ -33,10 +32,7 @@ def main(arguments: list[str]) -> None:
     options.add_argument("--json", action="store_true", help="print one JSON object a text, at the end")
     given = options.parse_args(arguments)
     with on_stderr():
-        runtime.configure(full_windows=True)
-        from unroll.inference.load import load
-
-        model = load(given.checkpoint, "generate")
+        model = load_model(given.checkpoint, "generate", full_windows=True)
         prompt = given.prompt.encode(errors="surrogateescape").decode(errors="replace")
         names = ("length", "temperature", "top_k", "top_p", "seed", "samples")
         try:

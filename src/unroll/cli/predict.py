@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from unroll import runtime
+from unroll.cli.model import add_engine, add_model, load_model
 from unroll.cli.screen import on_stderr, parser
 from unroll.corpora.files import read_texts
 from unroll.errors import ConfigError
@@ -36,18 +36,18 @@ def main(arguments: list[str]) -> None:
             'best.ckpt --explain page.html "I loved every minute, but the sound was dull."',
         ),
     )
-    options.add_argument("checkpoint", type=Path, metavar="CKPT", help="a best.ckpt or last.ckpt")
+    add_model(options)
     options.add_argument("texts", nargs="*", metavar="TEXT", help="a text; - alone reads lines from standard input")
     options.add_argument("--file", type=Path, help="a table with a column `text`, or any other file, a text a line")
     options.add_argument("--json", action="store_true", help="print one JSON object a line")
     options.add_argument(
         "--explain", type=Path, metavar="PAGE.html", help="write a page that shows what moved the model"
     )
+    add_engine(options)
     given = options.parse_intermixed_args(arguments)  # options may stand among the texts
     if bool(given.texts) == bool(given.file):
         options.error("give texts, - for standard input, or --file FILE")
     with on_stderr(bars=not sys.stdout.isatty()):
-        runtime.configure()
         texts = _texts(given)
         for figures, answer, text, note in (explained if given.explain else predicted)(given, texts):
             excerpt = shown(" ".join(text.split()), longest=EXCERPT)
@@ -59,21 +59,18 @@ Answer = tuple[dict[str, Any], str, str, str]  # all figures, those to print, th
 
 def predicted(given: argparse.Namespace, texts: Iterable[str]) -> Iterator[Answer]:
     """Ask a classifier about each text."""
-    from unroll.inference.load import load
-
-    model, beginnings = load(given.checkpoint, "predict"), deque[str]()
+    model, beginnings = load_model(given.checkpoint, "predict", given.engine), deque[str]()
     for prediction in model.predict_stream(_noting(texts, beginnings)):
         yield vars(prediction), prediction.answer, beginnings.popleft(), prediction.note
 
 
 def explained(given: argparse.Namespace, texts: Iterable[str]) -> Iterator[Answer]:
-    """Ask either kind of model about all texts, and write the page."""
+    """Ask either kind of model about all texts, and write the page. torch computes, as gradients are needed."""
+    model = load_model(given.checkpoint, engine="torch")
     from unroll.diagnostics.explain import explain
     from unroll.diagnostics.page import page
     from unroll.durable import write_text
-    from unroll.inference.load import load
 
-    model = load(given.checkpoint)
     spec = TASKS[model.config.kind]
     if spec.explain is None:
         raise ConfigError(f"{given.checkpoint}: there is no page for {model.config.kind}; leave --explain out")

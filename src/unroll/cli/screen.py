@@ -26,7 +26,7 @@ def on_stderr(bars: bool = True) -> Iterator[None]:
     """Show progress on standard error: in a terminal a line at once, and bars; elsewhere a line now and then of what
     takes long. Without `bars` only the first line, where the answers run over the same screen."""
     if sys.stderr.isatty():
-        print("unroll: loading torch and the model", file=sys.stderr, flush=True)  # before the imports that take time
+        print("unroll: loading the model", file=sys.stderr, flush=True)  # before the imports that take time
     if not bars:
         yield
         return

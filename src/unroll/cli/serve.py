@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from pathlib import Path
 
 from unroll import runtime
+from unroll.cli.model import add_engine, add_model, load_model
 from unroll.cli.screen import on_stderr, parser
 from unroll.errors import UserError
 from unroll.shown import shown
@@ -21,7 +21,8 @@ def main(arguments: list[str]) -> None:
         "SIGTERM or Ctrl-C finishes what has begun, and exits with 0; a second one ends at once.",
         ("best.ckpt", "best.ckpt --port 8080", "best.ckpt --host 0.0.0.0"),
     )
-    options.add_argument("checkpoint", type=Path, metavar="MODEL", help="a best.ckpt or last.ckpt")
+    add_model(options)
+    add_engine(options)
     options.add_argument(
         "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine alone)"
     )
@@ -38,11 +39,9 @@ def main(arguments: list[str]) -> None:
     listener = listen(given.host, given.port)
     with listener, on_stderr():
         # A core answers requests meanwhile: a kernel that waits for it would be slower than on the others alone.
-        runtime.configure(max(1, runtime.usable_cores() - 1))
-        from unroll.inference.load import load
-
+        threads = max(1, runtime.usable_cores() - 1)
         limits = Limits()
-        app = make_app(load(given.checkpoint), limits)
+        app = make_app(load_model(given.checkpoint, engine=given.engine, threads=threads), limits)
         _log_to_stderr()
         host, port = listener.getsockname()[:2]
         if host not in ("127.0.0.1", "::1"):

@@ -133,7 +133,7 @@ def judge_text(model: LoadedClassifier, text: str) -> Judgement:
     Raises:
         UserError: the model's logits are not finite.
     """
-    prediction, empty = model.predict([text, ""])
+    (prediction,), (empty,) = model.predict([text]), model.predict([""])  # each alone, as `predict` rounds it
     label = model.labels.index(prediction.label)
     tokens = model.codec.tokens(text)
     read = model.kept(len(tokens))

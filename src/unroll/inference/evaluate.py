@@ -12,24 +12,30 @@ from unroll.tasks.spec import load_data
 
 
 def evaluate(
-    checkpoint: Path, path: Path | None, split: str, dynamic: bool = False, mix: bool = False
+    checkpoint: Path,
+    path: Path | None,
+    split: str,
+    dynamic: bool = False,
+    mix: bool = False,
+    engine: str = "auto",
 ) -> dict[str, float]:
     """Return the figures of a checkpoint's model on a file, or on a part of the model's own corpus.
 
     Args:
-        checkpoint: its path.
+        checkpoint: its path, or that of an exported folder.
         path: for a classifier a table, or a folder with a table test.*; for a language model a text. None stands for
             the corpus of the model's settings, split as for training.
         split: "val" or "test".
         dynamic: let a language model learn from the text as it reads it, see `unroll.inference.score`.
         mix: add the figures of a mixture with counted n-grams of the model's own training data, see `unroll.ngrams`.
+        engine: what computes a classifier's logits, see `unroll.load`.
 
     Raises:
         CheckpointError: the checkpoint can't be used, or it lacks the gradient statistics that `dynamic` needs.
         ConfigError: `dynamic` with a model that is no language model, or `mix` with a kind of model that has none.
         DataError: the data can't be had, do not fit the model, or are not the model's corpus.
     """
-    model = load(checkpoint)
+    model = load(checkpoint, engine=engine)
     if dynamic and not hasattr(model, "score_dynamically"):
         raise ConfigError(f"{checkpoint}: is a model of {model.config.kind}; --dynamic is for language models")
     if mix and not hasattr(model, "score_mixed"):

@@ -6,33 +6,29 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
 from unroll.config import LanguageModelingConfig
 from unroll.corpora.texts import read_text
 from unroll.errors import DataError, UserError
 from unroll.inference.arguments import texts_of, whole
+from unroll.inference.arrays import Weights, language_model_shapes
+from unroll.inference.content import codec_of, weights_of
 from unroll.inference.description import describe
+from unroll.inference.engines import softmax
 from unroll.inference.forks import compute_alone_after_fork
-from unroll.inference.mixing import score_mixed
 from unroll.inference.sampling import Sampler, SurpriseSampler, Symbols
-from unroll.inference.score import (
-    dynamic_predictions,
-    gradient_rms,
-    predictions,
-    score,
-    score_dynamically,
-)
-from unroll.inference.stepper import Stepper, make_stepper
-from unroll.inference.weights import codec_of, with_weights
-from unroll.models.language_model import LanguageModel, build_language_model
+from unroll.inference.stepper import NumpyStepper, Stepper
 from unroll.progress import track
-from unroll.tasks.language_modeling_data import LanguageModelingData
 from unroll.text.codec import Codec, Ids, TokenizedText, count
 from unroll.text.vocabulary import UNKNOWN_ID
+
+if TYPE_CHECKING:  # they bring torch, which an exported model does without
+    from unroll.models.language_model import LanguageModel
+    from unroll.tasks.language_modeling_data import LanguageModelingData
 
 MOST_SAMPLES = 100_000  # in one call; each holds its own state
 
@@ -48,13 +44,13 @@ class LoadedLanguageModel:
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: LanguageModel | Weights[LanguageModel],
         codec: Codec,
         opening: str,
         config: LanguageModelingConfig,
         data: dict[str, Any],
     ) -> None:
-        self.model, self.codec, self.config = model, codec, config
+        self._weights, self.codec, self.config = Weights.of(model), codec, config
         self.vocabulary, self.unit = codec.vocabulary, codec.rule.unit
         self.opening = opening  # the training text's first token
         self.data = data  # what the checkpoint says of the training data: source, fingerprint, …
@@ -62,23 +58,40 @@ class LoadedLanguageModel:
 
     @classmethod
     def from_checkpoint(cls, config: LanguageModelingConfig, content: dict[str, Any]) -> LoadedLanguageModel:
-        """Return the model of a checkpoint's content. Raises ValueError where its parts do not fit together."""
+        """Return the model of a checkpoint's or an exported folder's content. Raises ValueError where its parts do not
+        fit together."""
         codec, opening = codec_of(content, config.data.tokenizer), content.get("opening")
         if not isinstance(opening, str) or re.search("[\ud800-\udfff]", opening) or not codec.is_token(opening):
             raise ValueError(f"its entry 'opening' is missing or not one of its {codec.rule.unit}")
-        model = with_weights(lambda: build_language_model(config, len(codec.vocabulary)), content["state_dict"])
-        return cls(model, codec, opening, config, content["data"])
+        size = len(codec.vocabulary)
+
+        def make() -> LanguageModel:
+            from unroll.models.language_model import build_language_model
+
+            return build_language_model(config, size)
+
+        weights = weights_of(content, language_model_shapes(config, size), make)
+        return cls(weights, codec, opening, config, content["data"])
+
+    @property
+    def model(self) -> LanguageModel:
+        """The torch module."""
+        return self._weights.module
 
     def __repr__(self) -> str:
         lines = {
             "vocabulary": f"{len(self._choices):,} {self.unit}",
             "use": 'model.generate("The", length=200) returns the prompt and what follows it',
         }
-        return describe("language model", self.model, self.config.encoder, self.data, lines)
+        return describe("language model", self._weights.parameters, self.config.encoder, self.data, lines)
 
     @classmethod
     def untrained(cls, config: LanguageModelingConfig, text: str) -> LoadedLanguageModel:
         """Return a fresh model by its settings, seed included; its vocabulary is that of the text."""
+        import torch
+
+        from unroll.models.language_model import build_language_model
+
         torch.manual_seed(config.seed)
         data = config.data
         codec = Codec.learn(data.tokenizer, count(data.tokenizer, text), data.min_freq, data.max_size)
@@ -99,11 +112,15 @@ class LoadedLanguageModel:
 
     def score(self, text: TokenizedText) -> dict[str, float]:
         """Return how well the model predicts a text, see `unroll.inference.score.score`."""
+        from unroll.inference.score import score
+
         return score(self.model, text.ids, text.size)
 
     def score_dynamically(self, text: TokenizedText, checkpoint: Path) -> dict[str, float]:
         """Return the figures of a model that learns from the text as it reads it. The checkpoint is the model's own: it
         holds the gradients' sizes. See `unroll.inference.score.score_dynamically`."""
+        from unroll.inference.score import gradient_rms, score_dynamically
+
         rms = gradient_rms(checkpoint, self.model, self.config.optimizer)
         return score_dynamically(self.model, text.ids, rms, text.size)
 
@@ -112,6 +129,9 @@ class LoadedLanguageModel:
     ) -> dict[str, float]:
         """Return the figures of the model, and of its mixture with counted n-grams of its training data. With its
         checkpoint the model learns from the text as it reads it. See `unroll.inference.mixing.score_mixed`."""
+        from unroll.inference.mixing import score_mixed
+        from unroll.inference.score import dynamic_predictions, gradient_rms, predictions
+
         net = partial(predictions, self.model)
         if checkpoint is not None:
             rms = gradient_rms(checkpoint, self.model, self.config.optimizer)
@@ -121,6 +141,10 @@ class LoadedLanguageModel:
 
     @cached_property
     def _stepper(self) -> Stepper:
+        if self._weights.come_as_arrays and NumpyStepper.can_step(self.config):
+            return NumpyStepper(self.config.encoder.cell, self._weights.arrays)
+        from unroll.inference.torch_stepper import make_stepper
+
         return make_stepper(self.model)
 
     def generate(
@@ -160,6 +184,12 @@ class LoadedLanguageModel:
         total = length if self.codec.name == "characters" else None  # else nobody knows
         texts = ["".join(parts) for parts in zip(prompts, *track(steps, "generating", total, "steps"), strict=True)]
         return texts[0] if isinstance(prompt, str) and samples is None else texts
+
+    def following(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Return the probability of each token, (vocabulary,), to follow the ids of at least one token."""
+        compute_alone_after_fork()
+        probabilities: npt.NDArray[np.float32] = softmax(self._stepper.read([ids])[1])[0]
+        return probabilities
 
     def stream(
         self,

@@ -14,8 +14,10 @@ from unroll.config import PretrainingConfig
 from unroll.corpora.files import UNLABELLED, TextFile
 from unroll.errors import DataError
 from unroll.inference.arguments import whole
+from unroll.inference.arrays import Weights
+from unroll.inference.content import codec_of
 from unroll.inference.description import describe
-from unroll.inference.weights import codec_of, with_weights
+from unroll.inference.weights import with_weights
 from unroll.models.pretraining import DocumentLanguageModel, build_document_language_model
 from unroll.tasks.classification_data import evaluation_loader
 from unroll.tasks.documents import cache_of, encode, load_tokens, select
@@ -49,7 +51,9 @@ class LoadedDocumentLanguageModel:
             "vocabulary": f"{len(self.vocabulary):,} {self.codec.rule.unit}",
             "use": 'init_from=CKPT of a classifier; model.nearest("superb") returns words like it',
         }
-        return describe("document language model", self.model, self.config.encoder, self.data, lines)
+        return describe(
+            "document language model", Weights(self.model).parameters, self.config.encoder, self.data, lines
+        )
 
     @torch.inference_mode()
     def nearest(self, word: str, count: int = 10) -> list[tuple[str, float]]:

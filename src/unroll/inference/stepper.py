@@ -1,8 +1,9 @@
 """A language model's recurrence one step at a time.
 
 Each symbol of a text depends on the one before, so a kernel over whole sequences does not help. A step is so small that
-calling torch takes many times as long as its arithmetic. So NumPy computes the steps of the cells in `_CELLS`: one
-product per layer and a few operations in place. Any other encoder or output layer steps by the model's `forward`.
+calling torch takes many times as long as its arithmetic. So NumPy computes the steps of the cells in `CELLS`: one
+product per layer and a few operations in place. Any other encoder or output layer steps by the model's `forward`, see
+`unroll.inference.torch_stepper`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from unroll.encoders import RecurrentEncoder
-from unroll.models.language_model import LanguageModel
+from unroll.config import LanguageModelingConfig
+from unroll.inference.arrays import Arrays
 
 Array = NDArray[np.float32]
 
@@ -36,66 +35,38 @@ class Stepper(Protocol):
         The given state must not be used again, and the next call may overwrite the logits."""
 
 
-def make_stepper(model: LanguageModel) -> Stepper:
-    """Return the fastest stepper of a model. Do not change the model's weights while it is in use."""
-    encoder = model.encoder
-    # The exact type: a subclass may compute something else.
-    if type(encoder) is RecurrentEncoder and encoder.cell in _CELLS and model.adaptive is None:
-        return NumpyStepper(model)
-    return TorchStepper(model)
-
-
-class TorchStepper:
-    """Steps of any model, by the `forward` of the model itself. A copy would fail where hooks can't be copied."""
-
-    def __init__(self, model: LanguageModel) -> None:
-        self._model, self._device = model, next(model.parameters()).device
-
-    def read(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, Array]:
-        # With `carry=0`, for an empty prompt, the state is the one before any symbol.
-        after = {p: self._forward([p or (0,)], carry=len(p), last=1) for p in set(map(tuple, prompts))}
-        states, logits = zip(*(after[tuple(prompt)] for prompt in prompts), strict=True)
-        return _join(states), np.concatenate(logits)
-
-    def step(self, symbols: NDArray[np.intp], state: Any) -> tuple[Any, Array]:
-        return self._forward(symbols[:, None], state)
-
-    @torch.inference_mode()
-    def _forward(self, ids: Any, *args: Any, **kwargs: int) -> tuple[Any, Array]:
-        in_training = [module for module in self._model.modules() if module.training]
-        self._model.eval()
-        try:
-            logits, state = self._model(torch.as_tensor(ids, device=self._device), *args, **kwargs)
-        finally:
-            for module in in_training:
-                module.training = True
-        return state, logits[:, -1].float().cpu().numpy()
-
-
-def _join(states: Sequence[Any]) -> Any:
-    """Join the rows of states, each a tensor (layers, batch, features) or a tuple of such tensors."""
-    if isinstance(states[0], Tensor):
-        return torch.cat(list(states), dim=1)
-    return tuple(map(_join, zip(*states, strict=True)))
-
-
 class NumpyStepper:
-    """The steps of a `RecurrentEncoder` of one of the `_CELLS`."""
+    """The steps of a `RecurrentEncoder` of one of the `CELLS`, under a full softmax."""
 
-    @torch.no_grad()
-    def __init__(self, model: LanguageModel) -> None:
-        encoder = model.encoder
-        assert isinstance(encoder, RecurrentEncoder) and model.bias is not None
-        self._cell, inputs = _CELLS[encoder.cell], _gates(encoder, "ih", 0).T
+    @staticmethod
+    def can_step(config: LanguageModelingConfig) -> bool:
+        """Return whether a model of these settings is of that kind."""
+        return config.encoder.cell in CELLS and not config.model.cutoffs
+
+    def __init__(self, cell: str, arrays: Arrays) -> None:
+        """Prepare the weights of a `LanguageModel` with an encoder of that cell; see `Weights.arrays`."""
+        self._cell = CELLS[cell]
+        layers = sum(name.startswith("encoder.weight_hh_l") for name in arrays)
+        inputs = self._gates(arrays, "ih", 0).T
         weights, biases = inputs[:-1], inputs[-1]
-        if model.embedding is not None:
-            weights = model.embedding.weight.cpu().double() @ weights
-        self._table = _numpy(weights + biases)  # (vocabulary, gates x hidden): the first layer's inputs
-        above = [_gates(encoder, "ih", layer) for layer in range(1, encoder.num_layers)]
-        above.append(torch.column_stack([model.output_weight, model.bias]).cpu().double())
+        embedding = arrays.get("embedding.weight")
+        if embedding is not None:
+            weights = embedding.astype(np.float64) @ weights
+        self._table = _aligned(weights + biases)  # (vocabulary, gates x hidden): the first layer's inputs
+        above = [self._gates(arrays, "ih", layer) for layer in range(1, layers)]
+        above.append(_joined(arrays.get("weight", embedding), arrays["bias"]))
         self._matrices = [
-            _numpy(torch.cat([_gates(encoder, "hh", layer), above[layer]]).T) for layer in range(encoder.num_layers)
+            _aligned(np.concatenate([self._gates(arrays, "hh", layer), above[layer]]).T) for layer in range(layers)
         ]
+
+    def _gates(self, arrays: Arrays, side: str, layer: int) -> NDArray[np.float64]:
+        """Return a layer's weights of its input (`ih`) or its own output (`hh`), and their biases in the last column:
+        (gates x hidden, features + 1), the gates in our order, sigmoids' halved."""
+        values = _joined(*(arrays[f"encoder.{kind}_{side}_l{layer}"] for kind in ("weight", "bias")))
+        cell = self._cell
+        gates = values.reshape(len(cell.order), -1, values.shape[1])[list(cell.order)]
+        gates[: cell.sigmoids] *= 0.5
+        return gates.reshape(values.shape)
 
     def read(self, prompts: Sequence[Sequence[int]]) -> tuple[list[_Layer], Array]:
         """Equal prompts are read once."""
@@ -198,7 +169,7 @@ class _Cell:
     sigmoids: int = 0
 
 
-_CELLS = {
+CELLS = {
     "rnn_tanh": _Cell(_tanh),
     "rnn_relu": _Cell(_relu),
     "gru": _Cell(_gru, (0, 1, 2), sigmoids=2),
@@ -206,18 +177,16 @@ _CELLS = {
 }
 
 
-def _gates(encoder: RecurrentEncoder, side: str, layer: int) -> Tensor:
-    """Return a layer's weights of its input (`ih`) or its own output (`hh`), and their biases in the last column:
-    (gates x hidden, features + 1), the gates in our order, sigmoids' halved, in float64."""
-    names = (f"weight_{side}_l{layer}", f"bias_{side}_l{layer}")
-    values = torch.column_stack([getattr(encoder, name) for name in names]).cpu().double()
-    cell = _CELLS[encoder.cell]
-    gates = values.view(len(cell.order), encoder.hidden_size, -1)[list(cell.order)]
-    gates[: cell.sigmoids] *= 0.5
-    return gates.view(values.shape)
+def _joined(weights: Any, biases: Any) -> NDArray[np.float64]:
+    """Return weights (rows, features) in float64, with the biases as one more column."""
+    return np.column_stack([weights, biases]).astype(np.float64)
 
 
-def _numpy(values: Tensor) -> Array:
-    """Return an array of torch's memory: it is aligned to 64 bytes, NumPy's to 16, and a row's product takes longer."""
-    array: Array = values.float().contiguous().numpy()
+def _aligned(values: NDArray[np.float64]) -> Array:
+    """Return a float32 array whose memory begins at a multiple of 64 bytes: at NumPy's 16, a row's product takes
+    longer."""
+    memory = np.empty(values.size + 16, np.float32)
+    start = -memory.ctypes.data % 64 // 4
+    array = memory[start : start + values.size].reshape(values.shape)
+    array[:] = values
     return array

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unroll.checkpoint import entry
 from unroll.inference.forks import compute_alone_after_fork
-from unroll.text import bpe
-from unroll.text.codec import Codec
-from unroll.text.tokenizers import BYTE_LEVEL
-from unroll.text.vocabulary import Vocabulary
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def with_weights(make: Callable[[], Model], state_dict: dict[str, Any]) -> Model:
-    """Return the model that `make` builds, with the weights of a checkpoint, for evaluation.
+    """Return the model that `make` builds, with the weights of a checkpoint or an exported folder, for evaluation.
 
     Floating-point weights become float32, or float64 where one of them is that.
 
@@ -29,7 +25,7 @@ def with_weights(make: Callable[[], Model], state_dict: dict[str, Any]) -> Model
     compute_alone_after_fork()
     with torch.device("meta"):  # no memory is taken for the sizes that a file claims until its weights have them
         model = make()
-    weights = {str(name).removeprefix("model."): value for name, value in state_dict.items()}
+    weights = {str(name).removeprefix("model."): _tensor(value) for name, value in state_dict.items()}
     expected = model.state_dict()
     for name in sorted(weights.keys() ^ expected.keys()):
         raise ValueError(f"the weight {name[:80]} is {'not expected' if name in weights else 'missing'}")
@@ -43,6 +39,11 @@ def with_weights(make: Callable[[], Model], state_dict: dict[str, Any]) -> Model
         model = make()  # what no checkpoint holds is computed anew
     model.load_state_dict(weights, assign=True)
     return model.eval()
+
+
+def _tensor(value: Any) -> Any:
+    """Return an array of an exported folder as a tensor, and all else as it is."""
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
 
 def _fault(weight: Any, expected: Tensor) -> str:
@@ -59,25 +60,3 @@ def _fault(weight: Any, expected: Tensor) -> str:
     if not bool(weight.isfinite().all()):
         return "is not finite: the training diverged; use another checkpoint"
     return ""
-
-
-def codec_of(content: dict[str, Any], tokenizer: str) -> Codec:
-    """Return the codec that a checkpoint holds. Raises ValueError where its vocabulary or its merges are none, or do
-    not fit the tokenizer."""
-    vocabulary = Vocabulary(words(content, "vocabulary"))
-    merges = tuple(entry(content, "merges", list, of=str)) if tokenizer == "bpe" else ()
-    if tokenizer in BYTE_LEVEL and bpe.vocabulary_of(merges) != vocabulary:
-        raise ValueError(f"its vocabulary is not that of the tokenizer {tokenizer}")
-    return Codec(tokenizer, vocabulary, merges)
-
-
-def words(content: dict[str, Any], name: str) -> list[str]:
-    """Return an entry that is a list of distinct texts, none of them empty. Raises ValueError where it is none."""
-    found: list[str] = entry(content, name, list, of=str)
-    if "" in found or len(set(found)) != len(found):
-        raise ValueError(f"its entry '{name}' holds an empty text, or one twice")
-    try:
-        "".join(found).encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"its entry '{name}' holds half of a character (a lone surrogate)") from None
-    return found

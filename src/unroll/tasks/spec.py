@@ -41,6 +41,11 @@ class TaskSpec:
     """The command that uses a trained model: `predict`, `generate` or `evaluate`."""
     arguments: str = ""
     """Arguments of that command for a first try; they are printed after training."""
+    engines: tuple[str, ...] = ("torch",)
+    """What the model in use can compute with, see `unroll.inference.engines`. Where there are several, its
+    `from_checkpoint` takes a third argument, `engine`."""
+    export: Any = None
+    """What `unroll export` has to know, see `unroll.export.forms`; None if such models are not exported."""
     full_windows: bool = False
     """Whether all rows of a batch are full windows: a kernel's threads are then faster if they spin, see
     `unroll.runtime`."""
@@ -64,6 +69,8 @@ TASKS: Registry[TaskSpec] = Registry(
             pretraining="unroll.config:pretraining_of",
             command="predict",
             arguments='"I loved every minute."',
+            engines=("torch", "onnx"),
+            export="unroll.export.forms:ClassifierForm",
         ),
         "pretraining": TaskSpec(
             settings=PretrainingConfig,
@@ -81,6 +88,7 @@ TASKS: Registry[TaskSpec] = Registry(
             examples="tokens",
             command="generate",
             arguments='--prompt "The"',
+            export="unroll.export.forms:LanguageModelForm",
             full_windows=True,
         ),
     },

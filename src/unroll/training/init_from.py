@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unroll import checkpoint
 from unroll.errors import CheckpointError
-from unroll.inference.weights import words
+from unroll.inference.content import words
 from unroll.tasks.module import TaskModule
 from unroll.text.tokenizers import BYTE_LEVEL
 
