@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from unroll.inference.forks import compute_alone_after_fork
 
@@ -23,7 +24,8 @@ def with_weights(make: Callable[[], Model], state_dict: dict[str, Any]) -> Model
         ValueError: a weight is missing, not expected, of another shape or type, or not finite.
     """
     compute_alone_after_fork()
-    with torch.device("meta"):  # no memory is taken for the sizes that a file claims until its weights have them
+    # No memory is taken for the sizes that a file claims until its weights have them.
+    with torch.device("meta"), _WithoutValues():
         model = make()
     weights = {str(name).removeprefix("model."): _tensor(value) for name, value in state_dict.items()}
     expected = model.state_dict()
@@ -39,6 +41,15 @@ def with_weights(make: Callable[[], Model], state_dict: dict[str, Any]) -> Model
         model = make()  # what no checkpoint holds is computed anew
     model.load_state_dict(weights, assign=True)
     return model.eval()
+
+
+class _WithoutValues(TorchFunctionMode):
+    """Leaves out the functions of `torch.nn.init`. On the meta device, `normal_` imports torch's compiler for 1.3 s."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _tensor(value: Any) -> Any:
