@@ -82,7 +82,7 @@ def load(path: Path) -> dict[str, Any]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(
-            f"{path}: there is no such checkpoint; a run keeps its own in RUN_DIR/checkpoints/"
+            f"{path}: there is no such checkpoint; a run keeps its own in RUN_DIR/checkpoints/; novel comes with unroll"
         ) from None
     except OSError as error:
         raise CheckpointError(f"{path}: can't be read ({error.strerror}); name a file such as best.ckpt") from error

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from unroll import runtime
+from unroll.inference import folder
 from unroll.inference.engines import ENGINES
 
 
 def add_model(options: argparse.ArgumentParser) -> None:
     """Add the argument that names the model."""
     options.add_argument(
-        "checkpoint", type=Path, metavar="MODEL", help="a best.ckpt or last.ckpt, or a folder that `unroll export` made"
+        "checkpoint",
+        type=Path,
+        metavar="MODEL",
+        help="a best.ckpt or last.ckpt, a folder that `unroll export` made, or novel: the model that comes with unroll",
     )
 
 
@@ -33,6 +37,7 @@ def load_model(
 ) -> Any:
     """Return the model at a path, see `unroll.load`. torch is imported, and given its threads, only where the model
     needs it: that takes seconds."""
+    path = folder.found(path)
     if path.is_dir():
         runtime.prepare(full_windows=full_windows)
     else:

@@ -66,8 +66,7 @@ def _graph(about: Mapping[str, Any]) -> str:
 
 
 def _data(data: Mapping[str, Any]) -> Iterator[str]:
-    origin = Path(str(data["origin"])).name or data["origin"]  # not the folder of whoever trained it
-    yield f"{code(origin)} ({code(data['source'])}), fingerprint {code(data['fingerprint'])}"
+    yield f"{code(data['origin'])} ({code(data['source'])}), fingerprint {code(data['fingerprint'])}"
     sizes = [f"{split} {data[split]:,}" for split in ("train", "val", "test") if isinstance(data.get(split), int)]
     if sizes:
         yield f"examples or tokens: {', '.join(sizes)}"

@@ -26,8 +26,9 @@ from unroll.tasks.spec import TASKS
 TOLERANCE = 1e-5  # of the example's probabilities
 MOST_LOST = 0.1  # of a probability, by fewer bits
 
-# Settings that say where a run was, or how it was started.
+# Settings that say how a run was started, or where files lay: they are nobody else's business.
 _OF_THE_RUN = ("run_dir", "resume", "init_from", "threads")
+_PLACES = ("path", "folder")  # of the data
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ def export(path: Path, folder: Path, int8: bool = False, half: bool = False) -> 
     about = {name: content[name] for name in form.entries} | {
         "kind": config.kind,
         "task": content["task"],
-        "config": to_dict(config) | dict.fromkeys(_OF_THE_RUN),
-        "data": content["data"],
+        "config": _away(config),
+        "data": content["data"] | {"origin": Path(content["data"]["origin"]).name or content["data"]["origin"]},
         "versions": content["versions"] | {"exported by unroll": __version__},
         "half": half,
         "int8": int8 and graph is not None,
@@ -104,6 +105,13 @@ def export(path: Path, folder: Path, int8: bool = False, half: bool = False) -> 
         _check(place, form, example, right, tolerance)
     sizes = {name: len(data) for name, data in sorted(written.items())}
     return Exported(sizes, lack, rounding, tolerance, f"{typed(spec.command, folder)} {spec.arguments}")
+
+
+def _away(config: Any) -> dict[str, Any]:
+    """Return the settings without what holds on the machine of the training alone."""
+    values, defaults = to_dict(config), to_dict(type(config)())
+    places = {name: defaults["data"][name] for name in _PLACES}
+    return values | dict.fromkeys(_OF_THE_RUN) | {"data": values["data"] | places}
 
 
 def _narrowed(arrays: Arrays, half: bool) -> dict[str, Any]:

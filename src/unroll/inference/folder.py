@@ -20,7 +20,15 @@ CONFIG, VOCABULARY, WEIGHTS = "config.json", "vocab.json", "model.safetensors"
 GRAPH, CARD, EXAMPLE = "model.onnx", "README.md", "example.json"
 LARGEST_TEXT = 2**25  # bytes of a JSON file
 
+SHIPPED = Path(__file__).parents[1] / "shipped"  # models that the package brings along
+
 _RESERVED = ("format", "sha256", "graph", "rounding", "tolerance")  # entries of config.json that no checkpoint has
+
+
+def found(path: Path) -> Path:
+    """Return a path that exists, or the folder of the model of that name that the package brings along: `novel`."""
+    shipped = SHIPPED / path
+    return shipped if path.parent == Path() and not path.exists() and (shipped / CONFIG).exists() else path
 
 
 def read(folder: Path) -> dict[str, Any]:

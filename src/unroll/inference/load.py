@@ -24,7 +24,7 @@ def load(path: str | Path, command: str | None = None, engine: str = "auto") -> 
         model.predict(["I loved every minute."])[0].label  # 'positive'
 
     Args:
-        path: of the file, or of the folder.
+        path: of the file, or of the folder; `novel` is the language model that the package brings along.
         command: `predict` or `generate`, if only a model for this command will do.
         engine: what computes, one of `unroll.inference.engines.ENGINES`. `auto` takes the fastest that is installed. An
             exported folder then needs no torch.
@@ -35,7 +35,7 @@ def load(path: str | Path, command: str | None = None, engine: str = "auto") -> 
         ConfigError: there is no such engine.
         UserError: the engine is not installed, or has no form of the model.
     """
-    path = Path(path)
+    path = folder.found(Path(path))
     return model_of(folder.read(path) if path.is_dir() else checkpoint.load(path), path, command, engine)
 
 
