@@ -49,19 +49,19 @@ class Shell:
         return Outcome(code, captured.out, captured.err)
 
 
-def in_a_process(folder: Path, *arguments: str) -> Any:
+def in_a_process(folder: Path, *arguments: str, stdout: str = os.devnull) -> Any:
     """Start `unroll COMMAND …` in a process of its own, a copy of one that has imported everything. It works in
     `folder`; what it says on stderr is in the file `stderr` there."""
     from tests.faults.kills import SERVER
 
-    process = SERVER.Process(target=_command, args=(folder, arguments))
+    process = SERVER.Process(target=_command, args=(folder, arguments, stdout))
     process.start()
     return process
 
 
-def _command(folder: Path, arguments: tuple[str, ...]) -> None:
+def _command(folder: Path, arguments: tuple[str, ...], stdout: str) -> None:
     os.chdir(folder)
-    for number, name in ((1, os.devnull), (2, "stderr")):
+    for number, name in ((1, stdout), (2, "stderr")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), number)
     code = main(list(arguments))
     sys.stderr.flush()

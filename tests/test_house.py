@@ -71,7 +71,7 @@ def test_importing_any_room_changes_nothing_in_the_process() -> None:
         for path in SOURCE.rglob("*.py")
     ]
     code = (
-        "import os, sys, signal, threading\n"
+        "import gc, os, sys, signal, threading; gc.disable()\n"
         "import torch, lightning.pytorch, torchmetrics, matplotlib.figure, hydra\n"
         "def state(): return (dict(os.environ), [signal.getsignal(n) for n in range(1, 32)], torch.get_num_threads(),\n"
         "    torch.initial_seed(), threading.active_count(), threading.excepthook)\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from benchmarks.__main__ import TABLES
 from tests.conftest import write_reviews
 from tests.scripts import ROOT, Shell
+from unroll.cli import main
 from unroll.registry import ENCODERS
 
 README, DOCS = ROOT / "README.md", ROOT / "docs"
@@ -39,7 +41,7 @@ def commands(page: Path) -> list[list[str]]:
 
 
 def in_this_folder(text: str) -> str:
-    """Point a command or an example to the checkpoints that `train_both` left, and to little data."""
+    """Point a command or an example to the checkpoints of `both`, and to little data."""
     for name in ("$CKPT", "runs/imdb/…/checkpoints/best.ckpt"):
         text = text.replace(name, "first/checkpoints/best.ckpt")
     for name in ("$NOVEL", "runs/mysterious_island/…/checkpoints/best.ckpt"):
@@ -49,7 +51,7 @@ def in_this_folder(text: str) -> str:
     return text.replace("overrides=overrides", f"overrides=overrides + {little}")
 
 
-def write_data(shell: Shell) -> None:
+def write_data() -> None:
     write_reviews(Path("reviews.csv"), 200)
     table = Path("reviews.csv").read_text()
     Path("kaggle.csv").write_text(table.replace("text,label", "review,sentiment"))
@@ -62,12 +64,16 @@ def write_data(shell: Shell) -> None:
     Path("texts/any.txt").write_text(Path("any.txt").read_text())
 
 
-def train_both(shell: Shell) -> None:
-    write_data(shell)
-    done = shell("train.py", "task=imdb", "data.path=reviews.csv", "run_dir=first", *TRIAL)
-    assert done.code == 0, done.err
-    done = shell("train.py", "task=mysterious_island", "data.path=any.txt", "run_dir=second", *NOVEL_TRIAL)
-    assert done.code == 0, done.err
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data, and with a run of each task that is over."""
+    folder = tmp_path_factory.mktemp("both")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_data()
+        assert main(["train", "task=imdb", "data.path=reviews.csv", "run_dir=first", *TRIAL]) == 0
+        assert main(["train", "task=mysterious_island", "data.path=any.txt", "run_dir=second", *NOVEL_TRIAL]) == 0
+    return folder
 
 
 def write_files(page: Path) -> None:
@@ -111,11 +117,10 @@ def run_all(lines: list[list[str]], shell: Shell) -> int:
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_every_command_of_a_page_runs(name: str, shell: Shell) -> None:
+def test_every_command_of_a_page_runs(name: str, shell: Shell, both: Path) -> None:
     before = [line for earlier in PLAIN[: PLAIN.index(name)] for line in commands(ROOT / earlier)]
     own = [line for line in commands(ROOT / name) if line not in before]
-    prepare = train_both if any({*"$…"} & {*word} for line in own for word in line) else write_data
-    prepare(shell)
+    shutil.copytree(both, ".", dirs_exist_ok=True)
     write_files(ROOT / name)
     assert run_all(own, shell) >= (15 if name == "README.md" else 1)
 
@@ -134,7 +139,7 @@ def test_no_page_with_commands_is_forgotten() -> None:
 
 def test_every_command_of_the_guide_runs_and_makes_its_picture(shell: Shell) -> None:
     """On little data, and with few units and rare looks at them: the pictures are empty of meaning, not of lines."""
-    write_data(shell)
+    write_data()
     Path("data").mkdir()
     Path("data/1268-0.txt").write_text(Path("any.txt").read_text())
     guide = DOCS / "recurrence.md"
@@ -155,7 +160,7 @@ def test_every_command_of_the_guide_runs_and_makes_its_picture(shell: Shell) -> 
 
 
 def test_the_command_that_resumes_a_run_is_as_the_page_on_reliability_shows_it(shell: Shell) -> None:
-    write_data(shell)
+    write_data()
     folder = "runs/imdb/2026-01-01_12-00-00"
     done = shell("train.py", "task=imdb", "data.path=reviews.csv", f"run_dir={folder}", *TRIAL)
     assert done.code == 0, done.err
@@ -169,9 +174,9 @@ def test_every_command_of_the_page_on_speed_makes_a_table_that_is_tested(shell: 
     assert run_all(lines, shell) == len(lines) - 1  # `make benchmark` runs several of them
 
 
-def test_the_python_examples_run(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_examples_run(shell: Shell, both: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ENCODERS, "_entries", dict(ENCODERS._entries))  # they register some
-    train_both(shell)
+    shutil.copytree(both, ".", dirs_exist_ok=True)
     assert run_all(commands(ROOT / PRETRAINING), shell) == 3  # its example uses what they leave
     assert shell("export", "first/checkpoints/best.ckpt", "sentiment").code == 0  # another one uses this
     names: dict[str, object] = {}

@@ -79,7 +79,8 @@ def test_a_data_set_of_the_hub_by_one_yaml(shell: Shell, monkeypatch: pytest.Mon
     assert (figures["accuracy"], figures["recall/angry"], figures["precision/delighted"]) == (1.0, 1.0, 0.0)
 
 
-@pytest.mark.parametrize("encoder", [["leaky", "+encoder.options.leak=0.5"], ["noisy_gru"], ["min_gru"]], ids=" ".join)
+# Each encoder with one kind of task, or with both if it draws random numbers.
+@pytest.mark.parametrize("encoder", [["leaky", "+encoder.options.leak=0.5"], ["noisy_gru"]], ids=" ".join)
 def test_an_encoder_of_ones_own_classifies(shell: Shell, reviews: Path, encoder: list[str]) -> None:
     cell, *options = encoder
     settings = [f"data.path={reviews}", f"encoder.cell={cell}", *options, *SMALL, "data.min_freq=1"]
@@ -89,7 +90,7 @@ def test_an_encoder_of_ones_own_classifies(shell: Shell, reviews: Path, encoder:
     assert json.loads(shell("evaluate.py", best).out)["accuracy"] > 0.9
 
 
-@pytest.mark.parametrize("cell", ["leaky", "noisy_gru", "min_gru"])
+@pytest.mark.parametrize("cell", ["noisy_gru", "min_gru"])
 def test_an_encoder_of_ones_own_models_language(shell: Shell, cell: str) -> None:
     text = shell.folder / "text.txt"
     text.write_text("the sea and the island and the captain " * 40)

@@ -1,5 +1,7 @@
 """What a run imports, imported once, in the process that runs are forked from."""
 
+import gc
+
 import omegaconf  # noqa: F401 - this and others are imported for the processes that are forked
 import pandas  # noqa: F401
 import pyarrow  # noqa: F401
@@ -20,3 +22,5 @@ for kind in TASKS:
         resolve(callback)
 
 torch.set_num_threads(1)
+gc.freeze()  # so that no copy looks for garbage in what it shares
+gc.set_threshold(10_000)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.scripts import in_a_process
 from tests.training.conftest import small_config
 from unroll.errors import ConfigError
 from unroll.training import place
@@ -74,19 +73,19 @@ def test_what_cannot_be_shared_is_refused(reviews: Path, tmp_path: Path) -> None
 
 def test_a_process_that_is_killed_ends_the_run_with_one_line(reviews: Path, tmp_path: Path) -> None:
     settings = ["task=classification", f"data.path={reviews}", f"data.folder={tmp_path}", "trainer.max_epochs=1000"]
-    command = [sys.executable, "-m", "unroll", "train", *settings, "trainer.devices=2", "run_dir=run"]
-    run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = in_a_process(tmp_path, "train", *settings, "trainer.devices=2", "run_dir=run")
     try:
-        while not (tmp_path / "run/checkpoints/last.ckpt").exists() and run.poll() is None:
+        while not (tmp_path / "run/checkpoints/last.ckpt").exists() and run.exitcode is None:
             time.sleep(0.1)
         children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
         ranks = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
         assert len(ranks) == 2
         os.kill(ranks[1], signal.SIGKILL)
-        _, error = run.communicate()
+        run.join()
     finally:
         run.kill()
-    assert run.returncode == 1
+    error = (tmp_path / "stderr").read_text()
+    assert run.exitcode == 1, error
     assert error.startswith("error: rank 1 was ended by SIGKILL, and the others with it; resume it: ")
     assert error.endswith("train resume=run\n")
     assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)

@@ -23,8 +23,6 @@ from unroll.training.loggers import loggers_of
 from unroll.training.run import Run, build_module, quiet
 from unroll.training.start import train
 
-pytestmark = pytest.mark.pictures
-
 
 @pytest.fixture
 def novel(tmp_path: Path) -> Any:
@@ -73,6 +71,7 @@ def test_the_state_shown_is_the_one_that_is_carried(novel: Any, tmp_path: Path) 
     }
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
 def test_the_picture_is_of_the_weights_that_are_kept_and_of_validation_text(
     novel: Any, ema_decay: float | None, monkeypatch: pytest.MonkeyPatch
@@ -113,6 +112,7 @@ def test_each_gate_of_each_layer_has_a_curve(reviews: Path, tmp_path: Path, cell
     assert set(scalars(tmp_path / "run", "update_ratio")) == {"embedding", "encoder", "head"}
 
 
+@pytest.mark.pictures
 def test_a_run_that_is_watched_ends_with_the_same_weights(novel: Any, tmp_path: Path) -> None:
     novel.trainer.max_steps = -1
     train(novel)
