@@ -19,7 +19,10 @@ from benchmarks.table import Table
 from unroll import cli, durable
 from unroll.errors import UserError
 
-PAGES = ("docs/performance.md", "docs/results.md", "docs/study.md", "docs/guides/scale-out.md", "README.md")
+PAGES = (
+    *(f"docs/{name}.md" for name in ("performance", "results", "study", "guides/scale-out", "guides/deploy")),
+    "README.md",
+)
 _MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->\n)", flags=re.DOTALL)
 
 
