@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from unroll.export.card import card
 from unroll.export.forms import Form, Probabilities
 from unroll.inference import folder as files
 from unroll.inference.arrays import Arrays, Weights
-from unroll.inference.engines import lacks_form
+from unroll.inference.engines import has_onnx, lacks_form
 from unroll.inference.load import load, model_of
 from unroll.tasks.spec import TASKS
 
@@ -129,7 +128,7 @@ def _narrowed(arrays: Arrays, half: bool) -> dict[str, Any]:
 def _no_graph(config: Any, arrays: Arrays) -> str:
     if lack := lacks_form(config.encoder, arrays):
         return lack
-    if any(find_spec(package) is None for package in ("onnx", "onnxruntime")):
+    if not has_onnx():
         raise UserError("an export is checked by onnxruntime, which is not installed; run `pip install 'unroll[onnx]'`")
     return ""
 

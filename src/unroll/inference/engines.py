@@ -63,9 +63,14 @@ def engine_of(name: str, weights: Weights[Any], config: ClassificationConfig, in
 
 def _lack(encoder: EncoderConfig, weights: Weights[Any]) -> str:
     """Return why onnxruntime can't compute a model, an empty text if it can."""
-    if any(find_spec(package) is None for package in ("onnx", "onnxruntime")):
+    if not has_onnx():
         return "onnxruntime is not installed; run `pip install 'unroll[onnx]'`, or choose torch"
     return lacks_form(encoder, weights.arrays)
+
+
+def has_onnx() -> bool:
+    """Return whether the packages of the extra `[onnx]` are installed."""
+    return all(find_spec(package) is not None for package in ("onnx", "onnxruntime"))
 
 
 def lacks_form(encoder: EncoderConfig, arrays: Arrays) -> str:

@@ -51,9 +51,8 @@ def score(model: LoadedClassifier, documents: Documents) -> dict[str, float]:
     """Return `accuracy`, `f1`, `auroc`, `loss` (nats), `examples`, and for each class its `precision/NAME`,
     `recall/NAME` and `f1/NAME`; see `unroll.tasks.metrics`."""
     with begin("evaluating", len(documents), "documents") as task:
-        logits, targets = model.logits(documents, task), torch.from_numpy(documents.labels)
-    figures = _figures(logits, targets) | {"examples": len(targets)}
-    return figures | {name: float(value) for name, value in per_class(model.labels)(logits, targets).items()}
+        logits = model.logits(documents, task)
+    return _all_figures(model, logits, torch.from_numpy(documents.labels))
 
 
 def score_mixed(model: LoadedClassifier, documents: Documents, data: ClassificationData) -> dict[str, float]:
@@ -64,11 +63,18 @@ def score_mixed(model: LoadedClassifier, documents: Documents, data: Classificat
     ngrams = NaiveBayesNGrams(data.train, len(model.labels))
     own = model.logits(data.val).double().numpy()
     own_factor, factor = fit_factors(own, ngrams.logits(data.val), data.val.labels)
-    logits, by_ngrams = model.logits(documents).double(), torch.from_numpy(ngrams.logits(documents))
-    targets, figures = torch.from_numpy(documents.labels), score(model, documents)
-    for name, mixture in {"ngram": by_ngrams, "mixed": own_factor * logits + factor * by_ngrams}.items():
+    logits, by_ngrams = model.logits(documents), torch.from_numpy(ngrams.logits(documents))
+    targets = torch.from_numpy(documents.labels)
+    figures = _all_figures(model, logits, targets)
+    for name, mixture in {"ngram": by_ngrams, "mixed": own_factor * logits.double() + factor * by_ngrams}.items():
         figures |= {f"{name}_{key}": value for key, value in _figures(mixture, targets).items()}
     return figures | {"net_factor": own_factor, "ngram_factor": factor}
+
+
+def _all_figures(model: LoadedClassifier, logits: Tensor, targets: Tensor) -> dict[str, float]:
+    """The figures of `score`."""
+    figures = _figures(logits, targets) | {"examples": len(targets)}
+    return figures | {name: float(value) for name, value in per_class(model.labels)(logits, targets).items()}
 
 
 def _figures(logits: Tensor, targets: Tensor) -> dict[str, float]:

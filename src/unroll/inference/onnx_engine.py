@@ -26,7 +26,7 @@ MAX_TOKENS = 2**12  # in a batch, padding counted: what fits a core's cache
 class OnnxEngine:
     """Runs the graph of a `TextClassifier` on the CPU: one text on one core, many in batches on all cores.
 
-    Each batch is computed by one thread, so none waits for another, and a forked process can go on with it.
+    Each batch is computed by one thread, so none waits for another, and a forked process can still use it.
     """
 
     name = "onnx"

@@ -49,7 +49,7 @@ def serve(app: FastAPI, listener: socket.socket, limits: Limits) -> None:
     """Serve until SIGINT or SIGTERM, and finish what has begun; a second signal ends the process at once."""
     config = uvicorn.Config(
         app,
-        http=partial(Connection, limits=limits),  # type: ignore[arg-type]
+        http=partial(Connection, limits=limits),  # type: ignore[arg-type]  # a class would do, says uvicorn
         ws="none",
         loop="asyncio",
         lifespan="off",
@@ -103,7 +103,7 @@ class Connection(H11Protocol):
         self._arriving: asyncio.TimerHandle | None = None
         self._leaving: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
         if len(self.connections) > self._limits.connections:
             transport.write(_refusal("503 Service Unavailable", "too many connections; come again in a moment"))
