@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from unroll.diagnostics.explain import Judgement, Surprise
+from unroll.pages import page_template
 from unroll.shown import shown
 
 MOST_BITS = 10.0  # the end of the scale of surprise
@@ -27,16 +26,7 @@ class Mark(NamedTuple):
 
 def page(about: str, found: Sequence[Judgement | Surprise]) -> str:
     """Return the page for one or more explanations; `about` describes the model."""
-    environment = Environment(
-        loader=PackageLoader("unroll", "diagnostics"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for function in (moves, shares, surprises, running_mean, look, shown):
-        environment.filters[function.__name__] = function
-    template = environment.get_template("page.html")
+    template = page_template("diagnostics", moves, shares, surprises, running_mean, look)
     return template.render(about=about, title=found[0].title, found=found, most_bits=MOST_BITS)
 
 

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from unroll.pages import page_template
 from unroll.serve.limits import Limits
-from unroll.shown import shown
 from unroll.tasks.spec import TASKS
 
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -18,17 +16,9 @@ _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 def card(model: Any, command: str, limits: Limits) -> str:
     """Return the page of a model that is used by `predict` or `generate`."""
-    environment = Environment(
-        loader=PackageLoader("unroll", "serve"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = shown
     kind, _, net = repr(model).splitlines()[0].partition(": ")
     body = {"texts": ["A first text.", "A second."]} if command == "predict" else {"prompt": "The", "length": 200}
-    return environment.get_template("page.html").render(
+    return page_template("serve").render(
         command=command,
         task=model.config.task,
         kind=kind,
