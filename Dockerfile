@@ -16,7 +16,7 @@ COPY --from=wheel /wheel /wheel
 # unroll without its dependencies, which are those of training, and then what serving imports.
 RUN pip install --no-cache-dir --no-deps /wheel/*.whl \
  && pip install --no-cache-dir --constraint /constraints.txt \
-      fastapi jinja2 numpy onnx onnxruntime rich safetensors tokenizers uvicorn \
+      fastapi httptools jinja2 numpy onnx onnxruntime rich safetensors tokenizers uvicorn \
  && rm -r /wheel
 USER 65534:65534
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

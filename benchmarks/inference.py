@@ -27,6 +27,7 @@ from unroll.tasks.spec import load_data
 from unroll.training.run import quiet
 
 STREAMS = (1, 8, 64)  # texts that are written at once; each way writes as many texts as the last number
+ENGINES = (("torch", "torch", False), ("onnxruntime", "onnx", False), ("onnxruntime, 8 bits", "onnx", True))
 MANY = 32  # for each text that is labelled by itself, this many are labelled together
 
 
@@ -125,8 +126,8 @@ def _models(config: ClassificationConfig) -> tuple[dict[str, LoadedClassifier], 
     data: ClassificationData = load_data(config)
     network = build_classifier(config, len(data.vocabulary), len(data.labels)).to(device_of(config)).eval()
     models = {
-        name: LoadedClassifier(network, data.codec, data.labels, config, {}, engine)
-        for name, engine in {"torch": "torch", "onnxruntime": "onnx"}.items()
+        name: LoadedClassifier(network, data.codec, data.labels, config, {}, engine, int8)
+        for name, engine, int8 in ENGINES
     }
     return models, [words(data.val, row, data.codec) for row in range(len(data.val))]
 

@@ -75,12 +75,12 @@ def serving(config: ClassificationConfig, seconds: int, rounds: int) -> Table:
         "p99_ms": Column("p99, ms", "{:,.1f}"),
         "failed": Column("failed", "{:,}"),
         "requests": Column("of requests", "{:,}"),
-        "before": Column("memory before, bytes", "{:,}"),
-        "after": Column("and after", "{:,}"),
+        "before": Column("memory before, MiB", "{:,.0f}"),
+        "after": Column("and after", "{:,.0f}"),
     }
+    kept = f"the middle of {rounds} rounds" if rounds > 1 else "one round"
     caption = (
-        f"One validation review a request, the textbook's model, {seconds} s a cell, the middle of {rounds} rounds; "
-        "clients on the same cores"
+        f"One validation review a request, the textbook's model, {seconds} s a cell, {kept}; clients on the same cores"
     )
     return Table("serving", caption, columns, rows, 2, (Bars("requests/s", {"per_second": "requests/s"}),))
 
@@ -124,8 +124,8 @@ def _port(process: subprocess.Popen[bytes], log: Any) -> int:
 
 def _ask(server: tuple[int, int], connections: int, seconds: int, texts: list[str]) -> Row:
     port, process = server
-    before = resident(process)
+    before = resident(process) / 2**20
     command = [sys.executable, "-m", "benchmarks.clients", str(port), str(connections), str(seconds)]
     done = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, check=True)
     row: Row = json.loads(done.stdout)
-    return row | {"before": before, "after": resident(process)}
+    return row | {"before": before, "after": resident(process) / 2**20}

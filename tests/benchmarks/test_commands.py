@@ -79,7 +79,7 @@ def test_inference(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(benchmarks.inference, "STREAMS", (1, 2, 4))
     monkeypatch.setattr(benchmarks.inference, "MANY", 4)
     found = rows(benchmark, "inference", "--steps", "2", "--novel", "any.txt", "data.path=reviews.csv")
-    assert [row["unit"] for row in found] == ["texts/s"] * 10 + ["characters/s"] * 4
+    assert [row["unit"] for row in found] == ["texts/s"] * 14 + ["characters/s"] * 4
     assert [row["of_textbook"] for row in found].count(1.0) >= 3
 
 

@@ -38,10 +38,10 @@ def run(work: Callable[[Batcher, Counted], Coroutine[Any, Any, None]]) -> Counte
     return counted
 
 
-async def asked(batcher: Batcher, *requests: list[str]) -> list[asyncio.Task[list[Any]]]:
-    tasks = [asyncio.create_task(batcher.predict(texts)) for texts in requests]
+async def asked(batcher: Batcher, *requests: list[str]) -> list[asyncio.Future[list[Any]]]:
+    answers = [batcher.submit(texts) for texts in requests]
     await asyncio.sleep(0.01)
-    return tasks
+    return answers
 
 
 def test_what_waits_while_a_batch_is_computed_becomes_the_next_one() -> None:
@@ -56,9 +56,9 @@ def test_what_waits_while_a_batch_is_computed_becomes_the_next_one() -> None:
 
 def test_a_request_with_more_texts_than_a_batch_goes_alone() -> None:
     async def work(batcher: Batcher, counted: Counted) -> None:
-        tasks = await asked(batcher, ["a"], ["b"] * 6, ["c"])
+        answers = await asked(batcher, ["a"], ["b"] * 6, ["c"])
         counted.gate.set()
-        await asyncio.gather(*tasks)
+        await asyncio.gather(*answers)
 
     assert [len(call) for call in run(work).calls] == [1, 6, 1]
 
@@ -67,7 +67,7 @@ def test_a_full_queue_refuses_at_once_and_has_room_again_when_somebody_leaves() 
     async def work(batcher: Batcher, counted: Counted) -> None:
         first, second = await asked(batcher, ["a"] * 5, ["b"] * 4)
         with pytest.raises(Full):
-            await batcher.predict(["c"])
+            batcher.submit(["c"])
         second.cancel()
         await asyncio.sleep(0)
         (third,) = await asked(batcher, ["d"] * 4)
@@ -80,25 +80,25 @@ def test_a_full_queue_refuses_at_once_and_has_room_again_when_somebody_leaves() 
 
 def test_who_leaves_while_it_is_computed_disturbs_nobody() -> None:
     async def work(batcher: Batcher, counted: Counted) -> None:
-        tasks = await asked(batcher, ["x"])
-        tasks += await asked(batcher, ["a"], ["bb"])
+        answers = await asked(batcher, ["x"])
+        answers += await asked(batcher, ["a"], ["bb"])
         counted.gate.set()
-        tasks[1].cancel()
-        assert await tasks[2] == [2]
-        assert await tasks[0] == [1]
+        answers[1].cancel()
+        assert await answers[2] == [2]
+        assert await answers[0] == [1]
 
     run(work)
 
 
 def test_a_failure_is_told_to_those_of_its_batch_alone() -> None:
     async def work(batcher: Batcher, counted: Counted) -> None:
-        tasks = await asked(batcher, ["a"])
-        tasks += await asked(batcher, ["fail"], ["b"])
+        answers = await asked(batcher, ["a"])
+        answers += await asked(batcher, ["fail"], ["b"])
         counted.gate.set()
-        assert await tasks[0] == [1]
-        for task in tasks[1:]:
+        assert await answers[0] == [1]
+        for answer in answers[1:]:
             with pytest.raises(ValueError, match="no"):
-                await task
-        assert await batcher.predict(["ccc"]) == [3]
+                await answer
+        assert await batcher.submit(["ccc"]) == [3]
 
     run(work)

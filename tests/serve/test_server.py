@@ -160,16 +160,53 @@ def test_bodies_of_100_megabytes_need_no_memory(writer: Running) -> None:
     [
         b"\x16\x03\x01\x00\xa5\x01",
         b"GET / HTTP/9\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 400_000,
+        b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+        post("/generate", b"", "Content-Length: 2", "Transfer-Encoding: chunked"),
         b"\xff" * 20 + b"\r\n\r\n",
     ],
 )
 def test_what_is_no_http_is_refused(writer: Running, garbage: bytes) -> None:
     with writer.connect() as connection:
         connection.sendall(garbage)
-        answer = read_all(connection)
-        assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+        assert read_all(connection).startswith(b"HTTP/1.1 400")
     assert writer.ask("/healthz")[0] == 200
+
+
+def test_headers_without_end_are_refused_and_need_no_memory(writer: Running) -> None:
+    """Also those that stand after a body, and what may stand beside the length of a part of it."""
+    writer.ask("/generate", {"length": 1})
+    before = writer.peak()
+    chunked = post("/generate", b"", "Transfer-Encoding: chunked")
+    for head, part in (
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"a"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n", b"X: y\r\n"),
+        (chunked + b"0\r\n", b"X: y\r\n"),
+        (chunked + b"0\r\nX: ", b"y"),
+        (chunked + b"2;", b"x"),
+    ):
+        with writer.connect() as connection, contextlib.suppress(OSError):
+            connection.sendall(head)
+            for _ in range(100):
+                connection.sendall(part * (2**20 // len(part)))
+            assert read_all(connection).startswith(b"HTTP/1.1 431")
+    assert writer.peak() - before < 20
+    with writer.connect() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 2**15)
+        assert read_all(connection).startswith(b"HTTP/1.1 431")
+    assert writer.ask("/healthz")[0] == 200
+
+
+def test_a_second_request_waits_for_the_answer_of_the_first(writer: Running) -> None:
+    """Its beginning does not cut that answer, whatever the second one lacks."""
+    body = b'{"length": 300}'
+    with writer.connect() as connection:
+        connection.sendall(post("/generate", body, f"Content-Length: {len(body)}") + b"GET /healthz HT")
+        text = read_all(connection)
+    assert text.count(b'"bits"') == 300 and b'{"done": true}' in text
+    assert b"HTTP/1.1 408" in text[text.index(b'{"done"') :]
+    with writer.connect() as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 200)
+        assert read_all(connection).count(b'{"status":"ok"}') == 200
 
 
 def test_more_connections_than_may_be_are_refused_and_the_others_served(writer: Running) -> None:

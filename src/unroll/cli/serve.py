@@ -12,6 +12,8 @@ from unroll.cli.screen import on_stderr, parser
 from unroll.errors import UserError
 from unroll.shown import shown
 
+PACKAGES = ("fastapi", "httptools", "pydantic", "pydantic_core", "starlette", "uvicorn")
+
 
 def main(arguments: list[str]) -> None:
     """Serve until a signal."""
@@ -33,15 +35,16 @@ def main(arguments: list[str]) -> None:
         from unroll.serve.limits import Limits
         from unroll.serve.server import listen, serve
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("fastapi", "h11", "pydantic_core", "starlette", "uvicorn"):
+        if (error.name or "").partition(".")[0] not in PACKAGES:
             raise
-        raise UserError("unroll serve needs FastAPI and uvicorn; install them: pip install 'unroll[serve]'") from error
+        raise UserError("unroll serve needs FastAPI and more; install them: pip install 'unroll[serve]'") from error
     listener = listen(given.host, given.port)
     with listener, on_stderr():
         # A core answers requests meanwhile: a kernel that waits for it would be slower than on the others alone.
         threads = max(1, runtime.usable_cores() - 1)
         limits = Limits()
         app = make_app(load_model(given.checkpoint, engine=given.engine, threads=threads), limits)
+        runtime.collect_rarely()
         _log_to_stderr()
         host, port = listener.getsockname()[:2]
         if host not in ("127.0.0.1", "::1"):
@@ -59,6 +62,7 @@ def _port(text: str) -> int:
 
 
 def _log_to_stderr() -> None:
-    """A line for each request, and what uvicorn has to say."""
+    """A line for each request, and what uvicorn has to say; what the line does not show is not looked up."""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", level=logging.WARNING)
     logging.getLogger("unroll.serve").setLevel(logging.INFO)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime
 from onnx import ModelProto
 
-from unroll.inference.engines import Done, Logits, batches
+from unroll.inference.engines import Batch, Done, Logits, Row, batches, in_place
 from unroll.inference.forks import is_forked
 from unroll.runtime import usable_cores
-from unroll.text.codec import Ids
 
 MAX_TOKENS = 2**12  # in a batch, padding counted: what fits a core's cache
 
@@ -34,24 +31,15 @@ class OnnxEngine:
     def __init__(self, graph: ModelProto) -> None:
         self._session = session(graph.SerializeToString())
 
-    def logits(self, rows: Sequence[Ids], done: Done = None) -> Logits:
-        order: list[int] = []
-        found: list[Logits] = []
+    def logits(self, rows: Iterable[Row], done: Done = None) -> Logits:
         given = list(batches(rows, MAX_TOKENS))
-        threads = 1 if is_forked() else min(len(given), usable_cores())
-        with ThreadPoolExecutor(threads) as pool:  # which starts no thread before it has work
-            answers = pool.map(self._run, given) if threads > 1 else map(self._run, given)
-            for (places, *_), logits in zip(given, answers, strict=True):
-                order += places
-                found.append(logits)
-                if done is not None:
-                    done(len(order))
-        return np.concatenate(found)[np.argsort(order)]
+        if len(given) < 2 or is_forked():
+            return in_place(map(self._run, given), done)
+        with ThreadPoolExecutor(min(len(given), usable_cores())) as pool:
+            return in_place(pool.map(self._run, given), done)
 
-    def _run(self, batch: Any) -> Logits:
-        _, ids, lengths = batch
-        logits: Logits = self._session.run(None, {"ids": ids, "lengths": lengths})[0]
-        return logits
+    def _run(self, batch: Batch) -> tuple[list[int], Logits]:
+        return batch.places, self._session.run(None, {"ids": batch.ids, "lengths": batch.lengths})[0]
 
 
 def quantized(graph: ModelProto) -> ModelProto:

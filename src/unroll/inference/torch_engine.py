@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-import numpy as np
 import torch
 
-from unroll.inference.engines import Done, Logits, batches
+from unroll.inference.engines import Batch, Done, Logits, Row, batches, in_place
 from unroll.models.classifier import TextClassifier
-from unroll.text.codec import Ids
 
 MAX_TOKENS = 2**15  # in a batch, padding counted
 
@@ -23,14 +21,9 @@ class TorchEngine:
         self.model = model
 
     @torch.inference_mode()
-    def logits(self, rows: Sequence[Ids], done: Done = None) -> Logits:
-        found: list[Logits] = []
-        order: list[int] = []
-        device = self.model.embedding.weight.device
-        for places, ids, lengths in batches(rows, MAX_TOKENS):
-            logits = self.model(torch.from_numpy(ids).to(device), torch.from_numpy(lengths))
-            found.append(logits.cpu().numpy())
-            order += places
-            if done is not None:
-                done(len(order))
-        return np.concatenate(found)[np.argsort(order)]
+    def logits(self, rows: Iterable[Row], done: Done = None) -> Logits:
+        return in_place(map(self._run, batches(rows, MAX_TOKENS)), done)
+
+    def _run(self, batch: Batch) -> tuple[list[int], Logits]:
+        ids = torch.from_numpy(batch.ids).to(self.model.embedding.weight.device)
+        return batch.places, self.model(ids, torch.from_numpy(batch.lengths)).cpu().numpy()

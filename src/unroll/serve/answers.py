@@ -40,14 +40,13 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 LINES = "application/jsonl"
 
 
-def classifier_routes(model: Any, limits: Limits) -> APIRouter:
-    """Return the routes of a classifier: `/predict` and `/explain`."""
-    router = APIRouter(route_class=BoundedRoute, responses=REFUSALS)
+def add_classifier(router: APIRouter, model: Any, limits: Limits) -> None:
+    """Add the routes of a classifier: `/predict` and `/explain`."""
     batcher = Batcher(model.predict, limits.batch_texts, limits.queued_texts)
 
     async def ask(request: Request, texts: list[str]) -> list[Any]:
         request.state.texts = len(texts)
-        predictions = await while_connected(request, batcher.predict(texts), limits.predict_seconds)
+        predictions = await while_connected(request, batcher.submit(texts), limits.predict_seconds)
         if not all(math.isfinite(prediction.probability) for prediction in predictions):
             raise UserError("the model's logits are not finite: its training diverged; use another model")
         return predictions
@@ -75,14 +74,12 @@ def classifier_routes(model: Any, limits: Limits) -> APIRouter:
 
     predict.__annotations__["body"] = schemas.texts_body(limits)
     explain.__annotations__["body"] = schemas.explain_body(limits)
-    router.add_api_route("/predict", predict, methods=["POST"])
-    router.add_api_route("/explain", explain, methods=["POST"])
-    return router
+    _add(router, "/predict", predict)
+    _add(router, "/explain", explain)
 
 
-def language_model_routes(model: Any, limits: Limits) -> APIRouter:
-    """Return the route of a language model: `/generate`."""
-    router = APIRouter(route_class=BoundedRoute, responses=REFUSALS)
+def add_language_model(router: APIRouter, model: Any, limits: Limits) -> None:
+    """Add the route of a language model: `/generate`."""
     threads = ThreadPoolExecutor(limits.streams, "write")
     free = limits.streams
 
@@ -112,10 +109,18 @@ def language_model_routes(model: Any, limits: Limits) -> APIRouter:
 
     generate.__annotations__["body"] = schemas.generate_body(limits)
     answer = {"description": "The lines", "content": {LINES: {"schema": schemas.Written.model_json_schema()}}}
+    _add(router, "/generate", generate, responses={200: answer}, response_class=StreamingResponse)
+
+
+def _add(router: APIRouter, path: str, endpoint: Any, responses: Any = None, **described: Any) -> None:
     router.add_api_route(
-        "/generate", generate, methods=["POST"], response_class=StreamingResponse, responses={200: answer}
+        path,
+        endpoint,
+        methods=["POST"],
+        responses={**REFUSALS, **(responses or {})},
+        route_class_override=BoundedRoute,
+        **described,
     )
-    return router
 
 
 async def _chain(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:

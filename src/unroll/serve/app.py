@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from unroll import __version__
 from unroll.errors import ConfigError, DataError, UserError
-from unroll.serve.answers import BUSY, classifier_routes, language_model_routes
+from unroll.serve.answers import BUSY, add_classifier, add_language_model
 from unroll.serve.batching import Full
 from unroll.serve.card import card
 from unroll.serve.limits import Limits
@@ -27,9 +27,9 @@ from unroll.tasks.spec import TASKS
 STATIC = Path(__file__).parent / "static"
 
 # What a model answers, by the command that uses it.
-ROUTES: dict[str, Callable[[Any, Limits], APIRouter]] = {
-    "predict": classifier_routes,
-    "generate": language_model_routes,
+ROUTES: dict[str, Callable[[APIRouter, Any, Limits], None]] = {
+    "predict": add_classifier,
+    "generate": add_language_model,
 }
 
 
@@ -46,7 +46,7 @@ def make_app(model: Any, limits: Limits = Limits()) -> FastAPI:  # noqa: B008 - 
     # The pages that FastAPI has of its own load scripts from elsewhere.
     app = FastAPI(title=f"unroll: {model.config.task}", version=__version__, docs_url=None, redoc_url=None)
     app.state.limits = limits
-    app.include_router(ROUTES[command](model, limits))
+    ROUTES[command](app.router, model, limits)
     for other in ROUTES.keys() - {command}:
         app.add_api_route(f"/{other}", partial(_of_another_kind, command), methods=["POST"], include_in_schema=False)
     page = card(model, command, limits)
@@ -88,6 +88,6 @@ def _reason(error: RequestValidationError) -> str:
     """Say what is wrong, and where; only the first of several mistakes."""
     first = error.errors()[0]
     place = ""
-    for part in [part for part in first["loc"][1:] if part not in TAGS]:
+    for part in [part for part in first["loc"] if part not in TAGS]:
         place += f"[{part}]" if isinstance(part, int) else f".{shown(part, 40)}" if place else shown(part, 40)
     return f"{place or 'the body'}: {first['msg']}"

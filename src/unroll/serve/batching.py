@@ -41,8 +41,8 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1, "predict")
         self._work: asyncio.Task[None] | None = None
 
-    async def predict(self, texts: list[str]) -> list[Any]:
-        """Return a prediction for each text. A request that is cancelled before its turn is not computed.
+    def submit(self, texts: list[str]) -> asyncio.Future[list[Any]]:
+        """Return what will hold a prediction for each text. If it is cancelled before its turn, it is not computed.
 
         Raises:
             Full: too many texts wait.
@@ -54,10 +54,11 @@ class Batcher:
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._answer_all())
         self._texts += len(texts)
-        try:
-            return await waiting.answer
-        finally:
-            self._texts -= len(texts)
+        waiting.answer.add_done_callback(lambda _: self._leave(len(texts)))
+        return waiting.answer
+
+    def _leave(self, texts: int) -> None:
+        self._texts -= texts
 
     async def _answer_all(self) -> None:
         loop = asyncio.get_running_loop()

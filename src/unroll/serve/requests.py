@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from email.message import Message
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
@@ -19,60 +20,58 @@ T = TypeVar("T")
 GONE = 499  # nginx's code for a client that did not wait; nobody reads it but the log
 
 
-class BoundedRequest(Request):
-    """A request whose body is of JSON, no longer than `body_bytes`, and complete within `body_seconds`."""
-
-    async def body(self) -> bytes:
-        if not hasattr(self, "_body"):
-            limits: Limits = self.app.state.limits
-            content_type = Message()
-            content_type["content-type"] = self.headers.get("content-type", "")
-            # A page of another site can't send this type without asking first; no answer allows it.
-            if content_type.get_content_type() != "application/json":
-                raise HTTPException(415, "the body must be JSON; send it with 'Content-Type: application/json'")
-            try:
-                async with asyncio.timeout(limits.body_seconds):
-                    self._body = await self._received(limits.body_bytes)
-            except TimeoutError:
-                reason = f"the body did not arrive within {limits.body_seconds:g} seconds"
-                raise HTTPException(408, reason, {"Connection": "close"}) from None
-            except ClientDisconnect:
-                raise HTTPException(GONE, "the client has gone") from None
-        return self._body
-
-    async def _received(self, most: int) -> bytes:
-        """Return the body. A length that the client names is believed only where it is too long."""
-        named = self.headers.get("content-length", "")
-        body = bytearray()
-        if not (named.isdigit() and int(named[:20]) > most):
-            async for part in self.stream():
-                body += part
-                if len(body) > most:
-                    break
-            else:
-                return bytes(body)
-        raise HTTPException(413, f"the body must be at most {most:,} bytes; send fewer or shorter texts")
-
-    async def json(self) -> Any:
-        try:
-            return from_json(await self.body(), allow_inf_nan=False)
-        except ValueError as error:  # no UTF-8, half a surrogate pair, NaN, too deep
-            raise HTTPException(400, f"the body is no valid JSON in UTF-8: {error}") from None
-
-
 class BoundedRoute(APIRoute):
-    """A route whose requests are bounded."""
+    """A route whose body is JSON, and no longer than `body_bytes`.
+
+    Its endpoint takes the request and the body, and returns a response or a pydantic model to send. FastAPI describes
+    the route; it would take as long for a request as HTTP does, for what no route here uses.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+        body = TypeAdapter(self.endpoint.__annotations__["body"])
 
-        async def bounded(request: Request) -> Response:
-            return await handle(BoundedRequest(request.scope, request.receive))
+        async def handle(request: Request) -> Response:
+            received = await _json(request, request.app.state.limits)
+            try:
+                value = body.validate_python(received)
+            except ValidationError as error:
+                raise RequestValidationError(error.errors(include_url=False, include_context=False)) from None
+            answer = await self.endpoint(request, value)
+            if isinstance(answer, Response):
+                return answer
+            return Response(answer.model_dump_json(), media_type="application/json")
 
-        return bounded
+        return handle
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, T], seconds: float) -> T:
+async def _json(request: Request, limits: Limits) -> Any:
+    # A page of another site can't send this type without asking first; no answer allows it.
+    kind = request.headers.get("content-type", "").partition(";")[0]
+    if kind.strip().lower() != "application/json":
+        raise HTTPException(415, "the body must be JSON; send it with 'Content-Type: application/json'")
+    try:
+        return from_json(await _received(request, limits.body_bytes), allow_inf_nan=False)
+    except ClientDisconnect:
+        raise HTTPException(GONE, "the client has gone") from None
+    except ValueError as error:  # no UTF-8, half a surrogate pair, NaN, too deep
+        raise HTTPException(400, f"the body is no valid JSON in UTF-8: {error}") from None
+
+
+async def _received(request: Request, most: int) -> bytes:
+    """Return the body. A length that the client names is believed only where it is too long."""
+    named = request.headers.get("content-length", "")
+    body = bytearray()
+    if not (named.isdigit() and int(named[:20]) > most):
+        async for part in request.stream():
+            body += part
+            if len(body) > most:
+                break
+        else:
+            return bytes(body)
+    raise HTTPException(413, f"the body must be at most {most:,} bytes; send fewer or shorter texts")
+
+
+async def while_connected(request: Request, work: Awaitable[T], seconds: float) -> T:
     """Return what `work` does. It is cancelled when the client goes, or when the time is up.
 
     Raises:

@@ -15,13 +15,14 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-import h11
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from unroll.errors import UserError
 from unroll.serve.limits import Limits
+
+NOTHING, HEAD, BODY = "nothing", "head", "body"  # of a request, what is missing
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -60,7 +61,6 @@ def serve(app: FastAPI, listener: socket.socket, limits: Limits) -> None:
         proxy_headers=False,
         timeout_keep_alive=limits.idle_seconds,
         timeout_graceful_shutdown=limits.shutdown_seconds,
-        h11_max_incomplete_event_size=limits.header_bytes,
     )
     Server(config).run([listener])
 
@@ -91,15 +91,18 @@ def _refusal(status: str, reason: str) -> bytes:
     return "\r\n".join([*head, f"Content-Length: {len(body)}", "", body]).encode()
 
 
-class Connection(H11Protocol):
+class Connection(HttpToolsProtocol):
     """A connection that does not wait forever: for a request's head or body to arrive, or for what was sent to be read.
 
-    It reads uvicorn's attributes `conn`, `connections`, `cycle` and `transport`, which `tests/serve` watches.
+    It reads uvicorn's attributes `connections`, `cycle` and `transport`, which `tests/serve` watches.
     """
 
     def __init__(self, *arguments: Any, limits: Limits, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._limits = limits
+        self._missing: str | None = NOTHING  # what has to arrive of a request, or None
+        self._awaited: str | None = None  # for which the time runs
+        self._unused_bytes = 0  # that have come since the last of them made a head or a part of a body
         self._arriving: asyncio.TimerHandle | None = None
         self._leaving: asyncio.TimerHandle | None = None
 
@@ -118,26 +121,61 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._unused_bytes += len(data)
         super().data_received(data)
+        if self._missing is not None and self._unused_bytes > self._limits.header_bytes:
+            reason = f"the head must be at most {self._limits.header_bytes:,} bytes"
+            self._refuse("431 Request Header Fields Too Large", reason)
         self._watch()
 
+    def on_message_begin(self) -> None:
+        self._missing = HEAD
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._missing, self._unused_bytes = BODY, 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unused_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._missing, self._unused_bytes = None, 0
+        super().on_message_complete()
+
     def _watch(self) -> None:
-        """Let the time run while a part of a request is missing."""
-        missing = self.conn.their_state in (h11.IDLE, h11.SEND_BODY) and not self.transport.is_closing()
-        if missing and self._arriving is None:
-            self._arriving = self.loop.call_later(self._limits.header_seconds, self._too_slow)
-        elif not missing and self._arriving is not None:
+        """Let the time run for what is missing of a request."""
+        if self._missing == self._awaited or self.transport.is_closing():
+            return
+        self._awaited = self._missing
+        if self._arriving is not None:
             self._arriving.cancel()
             self._arriving = None
+        if self._missing is not None:
+            self._arriving = self.loop.call_later(self._seconds, self._too_slow)
+
+    @property
+    def _seconds(self) -> float:
+        return self._limits.body_seconds if self._missing == BODY else self._limits.header_seconds
 
     def _too_slow(self) -> None:
-        """Close the connection, unless the application still waits for the body: it has a time-out of its own."""
-        if self.conn.their_state is h11.SEND_BODY and not self.cycle.response_complete:
-            self._arriving = self.loop.call_later(self._limits.body_seconds, self._too_slow)
-            return
-        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
-            reason = f"the request did not arrive within {self._limits.header_seconds:g} seconds"
-            self.transport.write(_refusal("408 Request Timeout", reason))
+        if self._missing == HEAD and self._is_answering:
+            self._arriving = self.loop.call_later(self._seconds, self._too_slow)
+        else:
+            what = "body" if self._missing == BODY else "request"
+            self._refuse("408 Request Timeout", f"the {what} did not arrive within {self._seconds:g} seconds")
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _refuse(self, status: str, reason: str) -> None:
+        """Close the connection, with the reason where the client waits for an answer and none has begun."""
+        if (self._missing == HEAD and not self._is_answering) or (
+            self._missing == BODY and not self.cycle.response_started
+        ):
+            self.transport.write(_refusal(status, reason))
             self.transport.close()
         else:
             self.transport.abort()
