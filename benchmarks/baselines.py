@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.memory import peak_memory
 from benchmarks.request import AnyConfig
+from benchmarks.runs import origin_of
 from benchmarks.table import Bars, Column, Row, Table
 from unroll.config import ClassificationConfig, LanguageModelingConfig
 from unroll.errors import UserError
@@ -87,7 +88,7 @@ def baselines(reviews: ClassificationConfig, novel: LanguageModelingConfig, step
         "mib": Column("MiB", "{:,.0f}"),
     }
     caption = (
-        f"accuracy on {review_data.origin}, {BITS} of {novel_data.origin}; seconds of a model with its "
+        f"accuracy on {origin_of(review_data)}, {BITS} of {origin_of(novel_data)}; seconds of a model with its "
         "figures, not of reading the data; weights of mixtures are fitted on validation"
     )
     return Table("baselines", caption, columns, rows, 2, (Bars("seconds", {"seconds": "seconds"}),))

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from benchmarks.memory import peak_memory_of
 from benchmarks.request import AnyConfig
+from benchmarks.runs import origin_of
 from benchmarks.table import Bars, Column, Row, Table
 from benchmarks.turns import ratio
 from unroll import runtime
@@ -73,7 +74,7 @@ def peers(configs: list[AnyConfig], environment: Path, steps: int | None, rounds
             turns = in_turns(trainees, rounds)
             peaks = {name: peak_memory_of(trainee.process.pid) for name, trainee in trainees.items()}
         rows += compared(config, turns, peaks)
-        origins.append(data.origin)
+        origins.append(origin_of(data))
     columns = {
         "task": Column("task"),
         "way": Column("training"),

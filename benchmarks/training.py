@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.request import AnyConfig
-from benchmarks.runs import device_of, fit
+from benchmarks.runs import device_of, fit, origin_of
 from benchmarks.table import Bars, Column, Row, Table
 from benchmarks.turns import now, plain_loops, ratio, take_turns
 from unroll.config import ClassificationConfig, LanguageModelingConfig
@@ -85,7 +85,8 @@ def training(config: AnyConfig, steps: int, rounds: int) -> Table:
         for dtype, name in products().items():
             columns[str(dtype).split(".")[-1]] = Column(f"of {name.rpartition(' ')[2]}", "{:.0%}")
     name = "charlm" if is_novel else "imdb"
-    caption = f"{data.origin}, the textbook's model, {steps} batches a turn, medians of {rounds} rounds, {device.type}"
+    turns = f"{steps} batches a turn, medians of {rounds} rounds"
+    caption = f"{origin_of(data)}, the textbook's model, {turns}, {device.type}"
     return Table(name, caption, columns, rows, bars=(Bars(f"{unit}, training", {"per_second": unit}),))
 
 

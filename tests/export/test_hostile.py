@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from tests.faults.damage import describe_anew
 from tests.inference.test_classify import content
 from unroll import checkpoint
 from unroll.errors import CheckpointError
@@ -36,13 +37,6 @@ def copy(exported: Path, tmp_path: Path) -> Path:
     for path in exported.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return tmp_path
-
-
-def signed(folder: Path) -> None:
-    """Describe the files as they are now, as a stranger would."""
-    about = json.loads((folder / files.CONFIG).read_text())
-    about["sha256"] = {name: files.sha256((folder / name).read_bytes()) for name in about["sha256"]}
-    (folder / files.CONFIG).write_text(json.dumps(about))
 
 
 def edit(name: str, change: Callable[[dict[str, Any]], Any]) -> Change:
@@ -150,7 +144,7 @@ FOLDERS: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize("engine", ["auto", "torch"])
 def test_a_changed_folder_is_refused_in_one_line(copy: Path, change: Change, message: str, engine: str) -> None:
     change(copy)
-    signed(copy)
+    describe_anew(copy)
     with pytest.raises(CheckpointError) as caught:
         load(copy, engine=engine)
     said = str(caught.value)

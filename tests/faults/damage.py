@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import multiprocessing
 import random
 import shutil
@@ -21,6 +22,9 @@ from unroll import checkpoint
 from unroll.compose import compose
 from unroll.corpora.files import TextFile, read_rows
 from unroll.errors import CheckpointError
+from unroll.export.write import export
+from unroll.inference import folder as model_files
+from unroll.inference.load import load
 from unroll.text.tokenized import TokenizedCorpus, cached, tokenize
 
 
@@ -113,6 +117,37 @@ def tables(folder: Path, count: int, suffix: str, seed: int = 0) -> Outcome:
     if child.exitcode:  # Arrow has crashed
         found.lost.append(f"a reader's process ended with {child.exitcode}")
     return found
+
+
+def exported(folder: Path, count: int, good: Path, seed: int = 0) -> Outcome:
+    """A damaged file of an exported model is refused. Where a stranger has described the files anew, it may be read: a
+    weight or a word is another one. Then the model predicts."""
+    outcome, chance, place = Outcome("damaged exported models"), random.Random(seed), folder / "exported"
+    shutil.rmtree(place, ignore_errors=True)
+    export(good, place)
+    intact = {path: path.read_bytes() for path in place.iterdir()}
+    for number in range(count):
+        name = chance.choice((model_files.CONFIG, model_files.VOCABULARY, model_files.WEIGHTS))
+        (place / name).write_bytes(damaged(intact[place / name], chance))
+        is_described = name == model_files.CONFIG or chance.random() < 0.5
+        if name != model_files.CONFIG and is_described:
+            describe_anew(place)
+        with outcome.trial(f"exported model {number}, {name}"):
+            model: Any = load(place)
+            if not is_described:
+                outcome.lost.append(f"exported model {number} was loaded, with a damaged {name}")
+            model.predict(["a superb film", ""])
+            outcome.note("read")
+        for path, content in intact.items():
+            path.write_bytes(content)
+    return outcome
+
+
+def describe_anew(folder: Path) -> None:
+    """Write the checksums of an exported model's files as they are now."""
+    about = json.loads((folder / model_files.CONFIG).read_text())
+    about["sha256"] = {name: model_files.sha256((folder / name).read_bytes()) for name in about["sha256"]}
+    (folder / model_files.CONFIG).write_text(json.dumps(about))
 
 
 def settings(folder: Path, count: int, seed: int = 0) -> Outcome:

@@ -83,6 +83,7 @@ def _hosts(place: Place, count: int, seed: int) -> Iterator[Outcome]:
 
 def _damage(place: Place, count: int, seed: int) -> Iterator[Outcome]:
     yield damage.checkpoints(place.folder, count, place.checkpoints["imdb"], seed)
+    yield damage.exported(place.folder, count, place.checkpoints["imdb"], seed)
     yield damage.fallbacks(place.folder, count, place.runs["mysterious_island"], seed)
     yield damage.caches(place.folder, count, seed)
     yield damage.settings(place.folder, count, seed)

@@ -15,7 +15,6 @@ from tests.settings import from_dict
 from unroll.batching.documents import LookedUp
 from unroll.compose import compose
 from unroll.corpora.labels import label_ids
-from unroll.corpora.splits import sample, split_off
 from unroll.errors import DataError
 from unroll.tasks import documents
 from unroll.tasks.classification import Classification
@@ -163,44 +162,6 @@ def test_a_new_epoch_is_a_new_order_and_evaluation_has_one(tmp_path: Path) -> No
     assert orders[0] != orders[1]
     assert orders[0] == orders[2]
     assert [b.ids.tolist() for b in data.val_dataloader()] == [b.ids.tolist() for b in data.val_dataloader()]
-
-
-def test_split_off_and_sample_leave_nothing_out() -> None:
-    labels = np.array([0, 0, 0, 1, 1, 1, 1, 1])
-    hashes = np.arange(8, dtype=np.uint64)
-    first, second = split_off(np.arange(8), labels, hashes, 0.4, np.random.default_rng(0))
-    assert sorted([*first, *second]) == list(range(8))
-    assert Counter(labels[second].tolist()) == {0: 1, 1: 2}
-    assert list(sample(first, labels, 100, np.random.default_rng(0))) == list(first)
-
-
-@pytest.mark.parametrize("block_size", [1, 7, 30, 1000])
-def test_blocks_are_stretches_of_a_class_that_are_held_out_whole(block_size: int) -> None:
-    labels = np.array([0, 1, 0, 0] * 100)  # classes of 300 and 100, which alternate in the file
-    first, second = split_off(
-        np.arange(400), labels, np.arange(400, dtype=np.uint64), 0.2, np.random.default_rng(3), block_size
-    )
-    assert sorted([*first, *second]) == list(range(400))
-    for label, wanted in ((0, 60), (1, 20)):
-        held_out = np.flatnonzero(np.isin(np.flatnonzero(labels == label), second))  # places within the class
-        assert len(held_out) == wanted
-        size = min(block_size, wanted)
-        blocks: dict[int, list[int]] = {}
-        for place in held_out.tolist():
-            blocks.setdefault(place // size, []).append(place % size)
-        assert all(places == list(range(len(places))) for places in blocks.values())
-        # Not whole are, at most, the class's last block, which is short, and the last that was drawn.
-        assert sum(len(places) < size for places in blocks.values()) <= 2
-
-
-def test_copies_of_a_text_follow_the_block_of_the_first() -> None:
-    hashes = np.arange(100, dtype=np.uint64)
-    hashes[[60, 90]] = hashes[5]
-    first, second = split_off(
-        np.arange(100), np.zeros(100, dtype=int), hashes, 0.2, np.random.default_rng(1), block_size=10
-    )
-    assert len({bool(np.isin(row, second)) for row in (5, 60, 90)}) == 1
-    assert len(first) + len(second) == 100
 
 
 def test_the_reviews_are_validated_on_stretches(tmp_path: Path) -> None:

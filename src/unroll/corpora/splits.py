@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from unroll.errors import DataError
 
-Rows = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.signedinteger[Any]]
+Hashes = npt.NDArray[np.uint64]
+
+AT_ONCE = 2**20  # hashes that are looked up at a time
 
 
 def split_off(
     rows: Rows,
     labels: npt.NDArray[np.int64],
-    hashes: npt.NDArray[np.uint64],
+    hashes: Hashes,
     fraction: float,
     random: np.random.Generator,
     block_size: int = 1,
@@ -34,31 +38,52 @@ def split_off(
         The two parts, each in ascending order.
     """
     order = random.permutation(rows)
-    # Each text counts by its first copy; the others follow it. (np.unique would take twice the memory, and sort twice.)
-    by_hash = np.argsort(hashes[order], kind="stable")
-    is_first = np.ones(len(order), dtype=bool)
-    is_first[1:] = np.diff(hashes[order[by_hash]]) != 0
-    starts = np.flatnonzero(is_first)
-    first = by_hash[starts]
-    place = np.minimum.reduceat(order[by_hash], starts)  # in the file
-    group = np.empty_like(by_hash)
-    group[by_hash] = np.cumsum(is_first) - 1
-    del by_hash, is_first, starts
-    chosen = np.zeros(len(first), dtype=bool)
-    group_labels = labels[order[first]]
-    by_draw = np.argsort(first)  # groups in the order drawn
+    first, place = _first_copies(hashes[order]), order  # place: in the file, of the copy that is first there
+    groups = np.flatnonzero(first == np.arange(len(order)))  # each text counts by the copy that is drawn first
+    if len(groups) < len(order):
+        place = order.copy()
+        np.minimum.at(place, first, order)
+    chosen = np.zeros(len(order), dtype=bool)
+    group_labels = labels[order[groups]]
     for label in np.unique(group_labels):
-        groups = by_draw[group_labels[by_draw] == label]
-        wanted = max(1, round(len(groups) * fraction))
+        drawn = groups[group_labels == label]
+        wanted = max(1, round(len(drawn) * fraction))
         size = min(block_size, wanted)
         if size > 1:
-            number = np.argsort(np.argsort(place[groups]))  # 0 for the class's first text in the file
+            number = np.argsort(np.argsort(place[drawn]))  # 0 for the class's first text in the file
             block = number // size
-            _, drawn = np.unique(block, return_index=True)  # a block is drawn when the first of its texts is
-            groups = groups[np.lexsort((number, drawn[block]))]
-        chosen[groups[:wanted]] = True
-    second = chosen[group]
+            _, turn = np.unique(block, return_index=True)  # a block is drawn when the first of its texts is
+            drawn = drawn[np.lexsort((number, turn[block]))]
+        chosen[drawn[:wanted]] = True
+    second = chosen[first]
     return np.sort(order[~second]), np.sort(order[second])
+
+
+def _first_copies(hashes: Hashes) -> Rows:
+    """Return for each text the place of its first copy, (texts,). Few texts are there twice, so only these are sorted
+    with their places: sorting all would take as much memory as everything else that is known of the rows."""
+    first: Rows = np.arange(len(hashes), dtype=np.int32 if len(hashes) < 2**31 else np.int64)
+    ordered = np.sort(hashes)
+    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    del ordered
+    if not len(repeated):
+        return first
+    copies = np.concatenate(
+        [
+            start + np.flatnonzero(_are_among(hashes[start : start + AT_ONCE], repeated))
+            for start in range(0, len(hashes), AT_ONCE)
+        ]
+    )
+    text = np.searchsorted(repeated, hashes[copies])
+    _, its_first = np.unique(text, return_index=True)
+    first[copies] = copies[its_first[text]]
+    return first
+
+
+def _are_among(hashes: Hashes, some: Hashes) -> npt.NDArray[np.bool_]:
+    """Return which of them are among some that are sorted."""
+    found: npt.NDArray[np.bool_] = some[np.minimum(np.searchsorted(some, hashes), len(some) - 1)] == hashes
+    return found
 
 
 def sample(rows: Rows, labels: npt.NDArray[np.int64], size: int, random: np.random.Generator) -> Rows:

@@ -17,12 +17,11 @@ from unroll.batching.documents import Documents, LookedUp
 from unroll.config import ClassificationDataConfig
 from unroll.corpora.files import TextFile, read_rows
 from unroll.corpora.labelled import LabelledCorpus, find_corpus
+from unroll.corpora.splits import Rows
 from unroll.errors import DataError
 from unroll.text.codec import Codec
 from unroll.text.tokenized import TokenizedCorpus, cache_name, cached, tokenize
 from unroll.text.vocabulary import UNKNOWN_ID, Vocabulary
-
-Rows = npt.NDArray[np.int64]
 
 
 def corpus_of(config: ClassificationDataConfig) -> LabelledCorpus:
