@@ -15,7 +15,7 @@ from unroll.inference.arguments import texts_of
 from unroll.inference.arrays import Weights, classifier_shapes
 from unroll.inference.content import codec_of, weights_of, words
 from unroll.inference.description import describe, listed
-from unroll.inference.engines import Row, engine_of, softmax
+from unroll.inference.engines import engine_of, softmax
 from unroll.inference.forks import compute_alone_after_fork
 from unroll.progress import begin
 from unroll.shown import shown
@@ -158,16 +158,8 @@ class LoadedClassifier:
 
     def _predict(self, texts: Sequence[str]) -> Iterator[Prediction]:
         compute_alone_after_fork()
-        read: dict[int, Ids] = {}
-
-        def rows() -> Iterator[Row]:
-            """In the order of their lengths, as far as their characters tell."""
-            for place in sorted(range(len(texts)), key=lambda place: len(texts[place])):
-                read[place] = self.read_ids(texts[place])
-                yield Row(place, read[place])
-
-        for place, probabilities in enumerate(softmax(self.engine.logits(rows())).tolist()):
-            ids = read[place]
+        rows = [self.read_ids(text) for text in texts]
+        for ids, probabilities in zip(rows, softmax(self.engine.logits(rows)).tolist(), strict=True):
             best = max(range(len(self.labels)), key=probabilities.__getitem__)
             yield Prediction(
                 label=self.labels[best],
@@ -202,8 +194,7 @@ class LoadedClassifier:
         import torch
 
         compute_alone_after_fork()
-        order = np.argsort(documents.lengths, kind="stable").tolist()
-        rows = (Row(row, documents.document(row)) for row in order)
+        rows = [documents.document(row) for row in range(len(documents))]
         return torch.from_numpy(self.engine.logits(rows, task.update if task else None))
 
     def kept(self, length: int) -> slice:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol
 
@@ -22,17 +22,10 @@ Logits = npt.NDArray[Any]  # (rows, classes), float32 or float64
 Done = Callable[[int], None] | None  # told how many rows are done
 
 
-class Row(NamedTuple):
-    """A text."""
-
-    place: int  # in the answer
-    ids: Ids  # at least one
-
-
 class Batch(NamedTuple):
     """Rows that are computed together."""
 
-    places: list[int]
+    places: list[int]  # of the rows
     ids: npt.NDArray[np.int64]  # (batch, time), `PAD_ID` beyond each row's end
     lengths: npt.NDArray[np.int64]  # (batch,)
 
@@ -42,9 +35,8 @@ class Engine(Protocol):
 
     name: str
 
-    def logits(self, rows: Iterable[Row], done: Done = None) -> Logits:
-        """Return the logits (rows, classes), each in its place: the places are 0, 1, … in any order. It is fastest
-        where rows of like length follow each other."""
+    def logits(self, rows: Sequence[Ids], done: Done = None) -> Logits:
+        """Return the logits (rows, classes) of rows of ids, each of at least one, in their order."""
 
 
 def engine_of(name: str, weights: Weights[Any], config: ClassificationConfig, int8: bool = False) -> Engine:
@@ -105,29 +97,23 @@ def softmax(logits: Logits) -> Logits:
     return exponentials
 
 
-def batches(rows: Iterable[Row], most: int) -> Iterator[Batch]:
-    """Yield rows that follow each other as batches of at most `most` ids, padding counted, or of one row."""
-    batch: list[Row] = []
-    longest = 0
-    for row in rows:
-        grown = max(longest, len(row.ids))
-        if batch and grown * (len(batch) + 1) > most:
-            yield _batch(batch, longest)
-            batch, grown = [], len(row.ids)
-        batch.append(row)
-        longest = grown
-    if batch:
-        yield _batch(batch, longest)
+def batches(rows: Sequence[Ids], most: int) -> Iterator[Batch]:
+    """Yield batches of rows of like length, the shortest first. A batch has at most `most` ids, padding counted, or one
+    row."""
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    order = np.argsort(lengths, kind="stable").tolist()
+    start = 0
+    for end in range(1, len(order) + 1):
+        if end < len(order) and lengths[order[end]] * (end + 1 - start) <= most:
+            continue
+        places, start = order[start:end], end
+        ids = np.full((len(places), lengths[places[-1]]), PAD_ID, dtype=np.int64)
+        for line, place in zip(ids, places, strict=True):
+            line[: lengths[place]] = rows[place]
+        yield Batch(places, ids, lengths[places])
 
 
-def _batch(rows: list[Row], longest: int) -> Batch:
-    ids = np.full((len(rows), longest), PAD_ID, dtype=np.int64)
-    for line, row in zip(ids, rows, strict=True):
-        line[: len(row.ids)] = row.ids
-    return Batch([row.place for row in rows], ids, np.array([len(row.ids) for row in rows], dtype=np.int64))
-
-
-def in_place(answers: Iterable[tuple[list[int], Logits]], done: Done) -> Logits:
+def joined(answers: Iterable[tuple[list[int], Logits]], done: Done) -> Logits:
     """Put the logits of batches, each with its places, into one array."""
     places: list[int] = []
     found: list[Logits] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +13,10 @@ import onnx
 import onnxruntime
 from onnx import ModelProto
 
-from unroll.inference.engines import Batch, Done, Logits, Row, batches, in_place
+from unroll.inference.engines import Batch, Done, Logits, batches, joined
 from unroll.inference.forks import is_forked
 from unroll.runtime import usable_cores
+from unroll.text.codec import Ids
 
 MAX_TOKENS = 2**12  # in a batch, padding counted: what fits a core's cache
 
@@ -31,12 +32,12 @@ class OnnxEngine:
     def __init__(self, graph: ModelProto) -> None:
         self._session = session(graph.SerializeToString())
 
-    def logits(self, rows: Iterable[Row], done: Done = None) -> Logits:
+    def logits(self, rows: Sequence[Ids], done: Done = None) -> Logits:
         given = list(batches(rows, MAX_TOKENS))
         if len(given) < 2 or is_forked():
-            return in_place(map(self._run, given), done)
+            return joined(map(self._run, given), done)
         with ThreadPoolExecutor(min(len(given), usable_cores())) as pool:
-            return in_place(pool.map(self._run, given), done)
+            return joined(pool.map(self._run, given), done)
 
     def _run(self, batch: Batch) -> tuple[list[int], Logits]:
         return batch.places, self._session.run(None, {"ids": batch.ids, "lengths": batch.lengths})[0]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 
-from unroll.inference.engines import Batch, Done, Logits, Row, batches, in_place
+from unroll.inference.engines import Batch, Done, Logits, batches, joined
 from unroll.models.classifier import TextClassifier
+from unroll.text.codec import Ids
 
 MAX_TOKENS = 2**15  # in a batch, padding counted
 
@@ -21,8 +22,8 @@ class TorchEngine:
         self.model = model
 
     @torch.inference_mode()
-    def logits(self, rows: Iterable[Row], done: Done = None) -> Logits:
-        return in_place(map(self._run, batches(rows, MAX_TOKENS)), done)
+    def logits(self, rows: Sequence[Ids], done: Done = None) -> Logits:
+        return joined(map(self._run, batches(rows, MAX_TOKENS)), done)
 
     def _run(self, batch: Batch) -> tuple[list[int], Logits]:
         ids = torch.from_numpy(batch.ids).to(self.model.embedding.weight.device)
