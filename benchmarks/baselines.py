@@ -18,13 +18,13 @@ import torch
 
 from benchmarks.memory import peak_memory
 from benchmarks.request import AnyConfig
-from benchmarks.runs import origin_of
 from benchmarks.table import Bars, Column, Row, Table
 from unroll.config import ClassificationConfig, LanguageModelingConfig
 from unroll.errors import UserError
 from unroll.inference.load import load
 from unroll.ngrams import kneser_ney
 from unroll.ngrams.naive_bayes import NaiveBayesNGrams
+from unroll.shown import public_origin
 from unroll.tasks.classification_data import ClassificationData
 from unroll.tasks.language_modeling_data import LanguageModelingData
 from unroll.tasks.spec import load_data
@@ -87,8 +87,9 @@ def baselines(reviews: ClassificationConfig, novel: LanguageModelingConfig, step
         "seconds": Column("seconds", "{:,.1f}"),
         "mib": Column("MiB", "{:,.0f}"),
     }
+    rated, coded = (public_origin(data.source, data.origin) for data in (review_data, novel_data))
     caption = (
-        f"accuracy on {origin_of(review_data)}, {BITS} of {origin_of(novel_data)}; seconds of a model with its "
+        f"accuracy on {rated}, {BITS} of {coded}; seconds of a model with its "
         "figures, not of reading the data; weights of mixtures are fitted on validation"
     )
     return Table("baselines", caption, columns, rows, 2, (Bars("seconds", {"seconds": "seconds"}),))

@@ -23,13 +23,12 @@ from rich.console import Console
 
 from benchmarks.memory import peak_memory_of
 from benchmarks.request import AnyConfig
-from benchmarks.runs import origin_of
 from benchmarks.table import Bars, Column, Row, Table
 from benchmarks.turns import ratio
 from unroll import runtime
 from unroll.config import ClassificationConfig, LanguageModelingConfig, to_dict
 from unroll.errors import UserError
-from unroll.shown import shown
+from unroll.shown import public_origin, shown
 from unroll.tasks.spec import load_data
 
 COMMAND = [sys.executable, "-m", "benchmarks.ours"]
@@ -74,7 +73,7 @@ def peers(configs: list[AnyConfig], environment: Path, steps: int | None, rounds
             turns = in_turns(trainees, rounds)
             peaks = {name: peak_memory_of(trainee.process.pid) for name, trainee in trainees.items()}
         rows += compared(config, turns, peaks)
-        origins.append(origin_of(data))
+        origins.append(public_origin(data.source, data.origin))
     columns = {
         "task": Column("task"),
         "way": Column("training"),

@@ -18,7 +18,6 @@ from benchmarks.request import TRAIN, AnyConfig, Settings
 from unroll.config import ClassificationConfig
 from unroll.corpora.files import TextFile
 from unroll.errors import UserError
-from unroll.tasks.data import TaskData
 from unroll.tasks.documents import corpus_of
 from unroll.tasks.module import TaskModule
 from unroll.training.run import Run
@@ -32,11 +31,6 @@ def training_file(config: ClassificationConfig) -> TextFile:
 def device_of(config: AnyConfig) -> torch.device:
     """Return the device of a run: the CPU, unless the settings say CUDA."""
     return torch.device("cuda" if config.trainer.accelerator == "cuda" else "cpu")
-
-
-def origin_of(data: TaskData) -> str:
-    """Return where data came from, as a caption may say it: a path without its folders."""
-    return Path(data.origin).name if data.source == "local" else data.origin
 
 
 def fit(config: AnyConfig, data: Any, *callbacks: Callback) -> Run:

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.request import AnyConfig
-from benchmarks.runs import device_of, fit, origin_of
+from benchmarks.runs import device_of, fit
 from benchmarks.table import Bars, Column, Row, Table
 from benchmarks.turns import now, plain_loops, ratio, take_turns
 from unroll.config import ClassificationConfig, LanguageModelingConfig
 from unroll.encoders.layout import round_up
 from unroll.encoders.parallel import Padding, over_rows
+from unroll.shown import public_origin
 from unroll.tasks.spec import load_data
 from unroll.training.run import quiet
 from unroll.training.trainer import resolve_precision
@@ -86,7 +87,7 @@ def training(config: AnyConfig, steps: int, rounds: int) -> Table:
             columns[str(dtype).split(".")[-1]] = Column(f"of {name.rpartition(' ')[2]}", "{:.0%}")
     name = "charlm" if is_novel else "imdb"
     turns = f"{steps} batches a turn, medians of {rounds} rounds"
-    caption = f"{origin_of(data)}, the textbook's model, {turns}, {device.type}"
+    caption = f"{public_origin(data.source, data.origin)}, the textbook's model, {turns}, {device.type}"
     return Table(name, caption, columns, rows, bars=(Bars(f"{unit}, training", {"per_second": unit}),))
 
 

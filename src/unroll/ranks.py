@@ -52,7 +52,7 @@ def total(value: Tensor) -> Tensor:
 def summed(value: Tensor) -> Tensor:
     """Return the sum of a tensor over all ranks, with its gradient: what each rank's loss has of it. Waits for all, in
     the backward pass too."""
-    found: Tensor = _Sum.apply(value) if world_size() > 1 else value  # type: ignore[no-untyped-call]  # torch's
+    found: Tensor = _Sum.apply(value) if world_size() > 1 else value  # type: ignore[no-untyped-call]  # torch has no types for it
     return found
 
 

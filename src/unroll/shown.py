@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from pathlib import PurePath
 
 # Format characters that words and emoji need: the joiner and the non-joiner.
 _HARMLESS = "\u200c\u200d"
@@ -49,3 +50,12 @@ def _sign(character: str) -> str:
     if not steers:
         return character
     return _SIGNS.get(character) or f"\\u{ord(character):04x}"
+
+
+def public_origin(source: str, origin: str) -> str:
+    """Return where data came from as others may know it: of a path on this machine the last part alone.
+
+    >>> public_origin("local", "/home/me/films.csv"), public_origin("hub", "stanfordnlp/imdb@e6281661ce1c")
+    ('films.csv', 'stanfordnlp/imdb@e6281661ce1c')
+    """
+    return (PurePath(origin).name or origin) if source == "local" else origin

@@ -88,13 +88,13 @@ def check(file: BinaryIO) -> None:
             raise Refused("it is compressed or encrypted")
         if sum(entry.file_size for entry in entries) > size:
             raise Refused("its parts claim to be larger than the file")
-        (pickle,) = (entry for entry in entries if entry.filename.endswith("/data.pkl"))
-        if pickle.file_size > LARGEST_PICKLE:
+        (program,) = (entry for entry in entries if entry.filename.endswith("/data.pkl"))
+        if program.file_size > LARGEST_PICKLE:
             raise Refused(f"it holds more than {LARGEST_PICKLE >> 20} MiB besides its tensors")
-        folder = pickle.filename.removesuffix("data.pkl")
+        folder = program.filename.removesuffix("data.pkl")
         if archive.read(f"{folder}byteorder") != sys.byteorder.encode():
             raise Refused(f"its numbers are not {sys.byteorder}-endian, as this machine's are")
-        _measure(_Machine(archive, folder, MOST_SHARING * size).run(archive.read(pickle)), 0, {})
+        _measure(_Machine(archive, folder, MOST_SHARING * size).run(archive.read(program)), 0, {})
 
 
 class _Machine:

@@ -13,8 +13,6 @@ from unroll.errors import DataError
 Rows = npt.NDArray[np.signedinteger[Any]]
 Hashes = npt.NDArray[np.uint64]
 
-AT_ONCE = 2**20  # hashes that are looked up at a time
-
 
 def split_off(
     rows: Rows,
@@ -59,31 +57,25 @@ def split_off(
     return np.sort(order[~second]), np.sort(order[second])
 
 
+def all_rows(count: int) -> Rows:
+    """Return the rows 0, 1, …, (count,), in four bytes each where these are enough."""
+    return np.arange(count, dtype=np.int32 if count < 2**31 else np.int64)
+
+
 def _first_copies(hashes: Hashes) -> Rows:
     """Return for each text the place of its first copy, (texts,). Few texts are there twice, so only these are sorted
     with their places: sorting all would take as much memory as everything else that is known of the rows."""
-    first: Rows = np.arange(len(hashes), dtype=np.int32 if len(hashes) < 2**31 else np.int64)
+    first = all_rows(len(hashes))
     ordered = np.sort(hashes)
     repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     del ordered
-    if not len(repeated):
-        return first
-    copies = np.concatenate(
-        [
-            start + np.flatnonzero(_are_among(hashes[start : start + AT_ONCE], repeated))
-            for start in range(0, len(hashes), AT_ONCE)
-        ]
-    )
-    text = np.searchsorted(repeated, hashes[copies])
-    _, its_first = np.unique(text, return_index=True)
-    first[copies] = copies[its_first[text]]
+    if len(repeated):
+        text = np.searchsorted(repeated[:-1], hashes)
+        copies = np.flatnonzero(repeated[text] == hashes)
+        text = text[copies]
+        _, its_first = np.unique(text, return_index=True)
+        first[copies] = copies[its_first[text]]
     return first
-
-
-def _are_among(hashes: Hashes, some: Hashes) -> npt.NDArray[np.bool_]:
-    """Return which of them are among some that are sorted."""
-    found: npt.NDArray[np.bool_] = some[np.minimum(np.searchsorted(some, hashes), len(some) - 1)] == hashes
-    return found
 
 
 def sample(rows: Rows, labels: npt.NDArray[np.int64], size: int, random: np.random.Generator) -> Rows:

@@ -20,6 +20,7 @@ from unroll.inference import folder as files
 from unroll.inference.arrays import Arrays, Weights
 from unroll.inference.engines import has_onnx, lacks_form
 from unroll.inference.load import load, model_of
+from unroll.shown import public_origin
 from unroll.tasks.spec import TASKS
 
 TOLERANCE = 1e-5  # of the example's probabilities
@@ -76,11 +77,12 @@ def export(path: Path, folder: Path, int8: bool = False, half: bool = False) -> 
     graph = None if lack else _graph(form, config, weights.arrays, half, int8)
     if graph is not None:
         tolerance[files.GRAPH] = _allowed(form, graph, example, right) if int8 else TOLERANCE
+    data = content["data"]
     about = {name: content[name] for name in form.entries} | {
         "kind": config.kind,
         "task": content["task"],
         "config": _away(config),
-        "data": content["data"] | {"origin": Path(content["data"]["origin"]).name or content["data"]["origin"]},
+        "data": data | {"origin": public_origin(data["source"], data["origin"])},
         "versions": content["versions"] | {"exported by unroll": __version__},
         "half": half,
         "int8": int8 and graph is not None,

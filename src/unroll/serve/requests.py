@@ -45,6 +45,7 @@ class BoundedRoute(APIRoute):
 
 
 async def _json(request: Request, limits: Limits) -> Any:
+    """Return what the body holds. Raises HTTPException with the reason."""
     # A page of another site can't send this type without asking first; no answer allows it.
     kind = request.headers.get("content-type", "").partition(";")[0]
     if kind.strip().lower() != "application/json":

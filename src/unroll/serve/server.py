@@ -106,7 +106,7 @@ class Connection(HttpToolsProtocol):
         self._arriving: asyncio.TimerHandle | None = None
         self._leaving: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrowed by uvicorn
         super().connection_made(transport)
         if len(self.connections) > self._limits.connections:
             transport.write(_refusal("503 Service Unavailable", "too many connections; come again in a moment"))

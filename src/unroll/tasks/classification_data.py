@@ -20,7 +20,7 @@ from unroll.config import ClassificationConfig, PretrainingConfig
 from unroll.corpora.files import UNLABELLED, TextFile
 from unroll.corpora.labelled import LabelledCorpus
 from unroll.corpora.labels import label_ids, lookalikes, number_labels
-from unroll.corpora.splits import Rows, check_splits, sample, split_off
+from unroll.corpora.splits import Rows, all_rows, check_splits, sample, split_off
 from unroll.errors import DataError
 from unroll.shown import shown
 from unroll.tasks.data import LAGS, STRETCHES, TaskData
@@ -99,7 +99,7 @@ class ClassificationData(TaskData):
         labels = numbers[train.labels]
         random = np.random.default_rng(self.seed)
         block_size = config.block_size if config.split == "blocks" else 1
-        rows: Rows = np.arange(len(train), dtype=np.int32 if len(train) < 2**31 else np.int64)
+        rows = all_rows(len(train))
         if test is None:
             rows, test_rows = split_off(rows, labels, train.text_hashes, config.test_fraction, random, block_size)
         train_rows, val_rows = split_off(rows, labels, train.text_hashes, config.val_fraction, random, block_size)
