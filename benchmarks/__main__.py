@@ -140,17 +140,23 @@ def baselines(request: Request) -> Table:
 
 
 def peers(request: Request) -> Table:
-    """the textbook's models in Keras 3 on JAX, in turns with ours (steps: batches of an epoch); long"""
+    """the same models in Keras 3 and fastai, in turns with ours (steps: batches of an epoch); long"""
     if request.device != "cpu":
         raise ConfigError(f"--device {request.device}: this table compares on the CPU alone; leave --device out")
     for setting in request.settings:
         if not setting.startswith(OF_REVIEWS + OF_BOTH):
-            raise ConfigError(f"{setting}: Keras does not follow it; this table takes {' '.join(OF_REVIEWS + OF_BOTH)}")
+            raise ConfigError(
+                f"{setting}: other libraries do not follow it; this table takes {' '.join(OF_REVIEWS + OF_BOTH)}"
+            )
     both = [setting for setting in request.settings if setting.startswith(OF_BOTH)]
-    configs = [read(request.reviews()), read(request.novel("experiment=textbook_charlm", *both))]
-    from benchmarks.peers import peers
+    from benchmarks.peers import AWD_LSTM, FASTAI, KERAS, Comparison, peers
 
-    return peers(configs, request.environment, request.steps, request.rounds)
+    comparisons = [
+        Comparison("reviews", read(request.reviews()), KERAS),
+        Comparison("novel", read(request.novel("experiment=textbook_charlm", *both)), KERAS),
+        Comparison("novel, AWD-LSTM", read(request.novel("experiment=textbook_charlm", *AWD_LSTM, *both)), FASTAI),
+    ]
+    return peers(comparisons, request.environment, request.steps, request.rounds)
 
 
 TABLES: dict[str, Callable[[Request], Table]] = {
@@ -202,7 +208,7 @@ def main() -> None:
         type=Path,
         metavar="FOLDER",
         default=Path("runs/peers"),
-        help="environment with Keras and JAX, for peers (default: %(default)s)",
+        help="environment with other libraries, for peers (default: %(default)s)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("runs/benchmarks"), help="folder for the table's files (default: %(default)s)"

@@ -38,13 +38,13 @@ def reviews(settings: dict[str, Any], arrays: Arrays) -> Task:
     model = keras.Sequential(
         [
             keras.Input(shape=(None,), dtype="int32"),
-            layers.Embedding(settings["vocabulary"], settings["embedding_size"], mask_zero=True),
-            layers.LSTM(settings["hidden_size"]),
-            layers.Dense(settings["head_size"], activation="relu"),
+            layers.Embedding(settings["vocabulary"], settings["model"]["embedding_size"], mask_zero=True),
+            layers.LSTM(settings["encoder"]["hidden_size"]),
+            layers.Dense(settings["model"]["head_size"], activation="relu"),
             layers.Dense(settings["classes"]),
         ]
     )
-    compile_model(model, settings["learning_rate"], ["accuracy"])
+    compile_model(model, settings["optimizer"]["learning_rate"], ["accuracy"])
     random = np.random.default_rng(settings["seed"])
 
     def epoch() -> Iterator[Batch]:
@@ -79,7 +79,7 @@ def novel(settings: dict[str, Any], arrays: Arrays) -> Task:
     in bits per character."""
     rows, window, train, val = settings["batch_size"], settings["window"], arrays["train_ids"], arrays["val_ids"]
     model, judge = language_model(rows, settings), language_model(1, settings)
-    compile_model(model, settings["learning_rate"], [])
+    compile_model(model, settings["optimizer"]["learning_rate"], [])
     steps = (len(train) - 1) // rows
     inputs, targets = train[: rows * steps].reshape(rows, steps), train[1 : rows * steps + 1].reshape(rows, steps)
 
@@ -126,8 +126,8 @@ def language_model(rows: int, settings: dict[str, Any]) -> Any:
     return keras.Sequential(
         [
             keras.Input(batch_shape=(rows, None), dtype="int32"),
-            layers.Embedding(settings["vocabulary"], settings["embedding_size"]),
-            CarriedLSTM(rows, settings["hidden_size"]),
+            layers.Embedding(settings["vocabulary"], settings["model"]["embedding_size"]),
+            CarriedLSTM(rows, settings["encoder"]["hidden_size"]),
             layers.Dense(settings["vocabulary"]),
         ]
     )
@@ -165,7 +165,7 @@ def main() -> None:
     is_novel = "window" in settings
     model, epoch, figure = (novel if is_novel else reviews)(settings, arrays)
     compiled: set[tuple[int, ...]] = set()
-    print(json.dumps(f"Keras {keras.__version__}, JAX {jax.__version__}"), file=answers, flush=True)
+    print(json.dumps(f"Keras {keras.__version__}, JAX {jax.__version__} in float32"), file=answers, flush=True)
     for _ in sys.stdin:
         started = time.perf_counter()
         batches = list(islice(epoch(), settings["steps"]))

@@ -1,6 +1,8 @@
-"""The textbook's models (Raschka, Liu & Mirjalili 2022, chapter 15) in another library, in turns with this package.
+"""The same models in other libraries, in turns with this package.
 
-Keras 3 on JAX trains in an environment of its own, by `keras_models.py`; this package trains by `ours.py`.
+Keras 3 on JAX trains the textbook's models (Raschka, Liu & Mirjalili 2022, chapter 15) by `keras_models.py`, and fastai
+an AWD-LSTM (Merity et al. 2018, arXiv:1708.02182) by `fastai_model.py`. They have an environment of their own. This
+package trains by `ours.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -32,34 +34,69 @@ from unroll.shown import public_origin, shown
 from unroll.tasks.spec import load_data
 
 COMMAND = [sys.executable, "-m", "benchmarks.ours"]
-PROGRAM = Path(__file__).with_name("keras_models.py")
-PACKAGES = ("keras", "jax")
 ON_THE_CPU = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-OURS, KERAS = "unroll", "Keras 3 on JAX"
+OURS = "unroll"
+
+# What an AWD-LSTM of characters, with the dropouts of Merity et al. 2018 (arXiv:1803.08240) and fewer units, has beside
+# the textbook's settings.
+AWD_LSTM = (
+    "encoder.num_layers=2",
+    "encoder.hidden_size=512",
+    "encoder.dropout=0.25",
+    "encoder.locked_dropout=true",
+    "encoder.weight_dropout=0.5",
+    "model.embedding_size=512",
+    "model.tie_weights=true",
+    "model.input_dropout=0.1",
+    "model.output_dropout=0.1",
+    "model.activation_penalty=2",
+    "model.temporal_penalty=1",
+    "optimizer.learning_rate=0.002",
+)
 
 Turn = dict[str, float]  # the tokens, the seconds, how many of these JAX compiled, the validation figure
 
 
-def peers(configs: list[AnyConfig], environment: Path, steps: int | None, rounds: int) -> Table:
-    """Train the textbook's models by both libraries, in turns of an epoch, and validate after each turn.
+@dataclass(frozen=True)
+class Peer:
+    """Another library, and the program that trains its models."""
+
+    name: str
+    packages: tuple[str, ...]
+    program: Path
+
+
+KERAS = Peer("Keras 3 on JAX", ("keras", "jax"), Path(__file__).with_name("keras_models.py"))
+FASTAI = Peer("fastai", ("fastai",), Path(__file__).with_name("fastai_model.py"))
+
+
+class Comparison(NamedTuple):
+    """A model that both libraries train."""
+
+    model: str
+    config: AnyConfig
+    peer: Peer
+
+
+def peers(comparisons: list[Comparison], environment: Path, steps: int | None, rounds: int) -> Table:
+    """Train each model by both libraries, in turns of an epoch, and validate after each turn.
 
     Args:
-        configs: those of `experiment=textbook_imdb` and `experiment=textbook_charlm`.
-        environment: the folder of the environment with Keras and JAX.
+        comparisons: the models, and who else trains them.
+        environment: the folder of the environment with the other libraries.
         steps: batches of an epoch; None means all.
         rounds: turns of each.
 
     Returns:
-        For each task a row for each library: tokens/s, the ratio to Keras's, the seconds of training until the
-        validation figure is as good as both become, and the peak memory of the process. The seconds count whole turns,
-        and JAX's compiling; tokens/s leave that out.
+        For each model a row for each library: tokens/s, the ratio to the other library's, the seconds of training until
+        the validation figure is as good as both become, and the peak memory of the process. The seconds count whole
+        turns, and JAX's compiling; tokens/s leave that out.
 
     Raises:
-        UserError: the environment or a package is missing, or training failed.
+        UserError: the environment has none of these libraries, or training failed.
     """
-    python = find_python(environment)
-    rows, origins = [], []
-    for config in configs:
+    python, rows, origins, versions = interpreter(environment), [], [], []
+    for model, config, peer in trained_in(environment, comparisons):
         trainer = dataclasses.replace(config.trainer, max_epochs=rounds, max_steps=-1, limit_train_batches=steps or 1.0)
         threads = config.threads or runtime.usable_cores()
         config = dataclasses.replace(config, trainer=trainer, threads=threads)
@@ -67,48 +104,47 @@ def peers(configs: list[AnyConfig], environment: Path, steps: int | None, rounds
         with (
             tempfile.TemporaryDirectory() as folder,
             training(COMMAND, to_dict(config)) as ours,
-            training([str(python), "-I", str(PROGRAM)], handed_over(config, data, Path(folder))) as keras,
+            training([str(python), "-I", str(peer.program)], handed_over(config, data, Path(folder))) as other,
         ):
-            trainees = {OURS: ours, KERAS: keras}
+            trainees = {OURS: ours, peer.name: other}
             turns = in_turns(trainees, rounds)
             peaks = {name: peak_memory_of(trainee.process.pid) for name, trainee in trainees.items()}
-        rows += compared(config, turns, peaks)
+        rows += compared(model, config, turns, peaks)
         origins.append(public_origin(data.source, data.origin))
+        versions += [ours.version, other.version]
     columns = {
-        "task": Column("task"),
+        "model": Column("model"),
         "way": Column("training"),
         "per_second": Column("tokens/s", "{:,.0f}"),
-        "of_keras": Column("of Keras's", "{:.1f} ×"),
+        "of_other": Column("of the other's", "{:.1f} ×"),
         "figure": Column("validation", "{:.3f}"),
         "seconds": Column("seconds until then", "{:,.0f}"),
         "compiling": Column("compiling", "{:,.0f}"),
         "mib": Column("peak, MiB", "{:,.0f}"),
     }
+    texts, others = " and ".join(dict.fromkeys(origins)), "; ".join(dict.fromkeys(versions))
     caption = (
-        f"{' and '.join(origins)}, the textbook's models, {'an epoch' if steps is None else f'{steps} batches'} a "
-        f"turn, medians of {rounds} rounds, cpu; {ours.version}; {keras.version} in float32; validation: the accuracy, "
-        "or the bits per character, that both reach; the seconds until then are of training, in whole turns, and "
-        "contain those of compiling, which tokens/s leave out"
+        f"{texts}, {'an epoch' if steps is None else f'{steps} batches'} a turn, medians of {rounds} rounds, cpu; "
+        f"{others}; validation: the accuracy, or the bits per character, that both reach; the seconds until then are "
+        "of training, in whole turns, and contain those of compiling, which tokens/s leave out"
     )
     return Table("peers", caption, columns, rows, 2, (Bars("tokens/s, training", {"per_second": "tokens/s"}),))
 
 
 def in_turns(trainees: Mapping[str, Trainee], rounds: int) -> dict[str, list[Turn]]:
     """Let each train once in each round, and show the progress."""
-    console = Console(stderr=True, soft_wrap=True)
     turns: dict[str, list[Turn]] = {name: [] for name in trainees}
     for _ in range(rounds):
         for name, trainee in trainees.items():
             turn = trainee.told("go")
-            console.print(f"{name}: {turn['figure']:.3f} after {turn['seconds']:,.0f} s more", highlight=False)
+            console().print(f"{name}: {turn['figure']:.3f} after {turn['seconds']:,.0f} s more")
             turns[name].append(turn)
     return turns
 
 
-def compared(config: AnyConfig, turns: dict[str, list[Turn]], peaks: dict[str, int | None]) -> list[Row]:
-    """Return the rows of one task: those of its turns, and of the peaks in bytes."""
-    is_novel = isinstance(config, LanguageModelingConfig)
-    better, worse = (min, max) if is_novel else (max, min)
+def compared(model: str, config: AnyConfig, turns: dict[str, list[Turn]], peaks: dict[str, int | None]) -> list[Row]:
+    """Return the rows of a model, of the turns of two libraries and of their peaks in bytes."""
+    better, worse = (min, max) if isinstance(config, LanguageModelingConfig) else (max, min)
     speeds = {
         name: [turn["tokens"] / (turn["seconds"] - turn.get("compiling", 0)) for turn in made]
         for name, made in turns.items()
@@ -118,10 +154,10 @@ def compared(config: AnyConfig, turns: dict[str, list[Turn]], peaks: dict[str, i
     for name, made in turns.items():
         reached = next(k for k, turn in enumerate(made, 1) if better(turn["figure"], target) == turn["figure"])
         row: Row = {
-            "task": "novel" if is_novel else "reviews",
+            "model": model,
             "way": name,
             "per_second": statistics.median(speeds[name]),
-            "of_keras": ratio(speeds, name, KERAS),
+            "of_other": ratio(speeds, name, next(other for other in turns if other != name)),
             "figure": target,
             "seconds": sum(turn["seconds"] for turn in made[:reached]),
         }
@@ -132,46 +168,62 @@ def compared(config: AnyConfig, turns: dict[str, list[Turn]], peaks: dict[str, i
     return rows
 
 
-def find_python(environment: Path) -> Path:
-    """Return the interpreter of the environment with Keras and JAX.
+def trained_in(environment: Path, comparisons: list[Comparison]) -> list[Comparison]:
+    """Return the comparisons whose packages the environment has; the others are named on standard error.
 
     Raises:
-        UserError: it or a package is missing; the message says what to type.
+        UserError: it has none of them; the message says what to type.
     """
-    python = environment / "bin" / "python"
-    finds = f"import importlib.util, sys; sys.exit(not all(map(importlib.util.find_spec, {PACKAGES})))"
-    if not python.exists() or subprocess.run([python, "-I", "-c", finds], check=False).returncode:
-        folder, packages = shown(environment), " ".join(PACKAGES)
+    folder, python = shown(environment), interpreter(environment)
+    missing = [comparison for comparison in comparisons if not has(python, comparison.peer.packages)]
+    if len(missing) == len(comparisons):
+        packages = " ".join(dict.fromkeys(name for comparison in comparisons for name in comparison.peer.packages))
         raise UserError(
-            f"{folder}: no environment with {' and '.join(PACKAGES)}; type: python -m venv {folder} && "
+            f"{folder}: no environment with other libraries; type: python -m venv {folder} && "
             f"{folder}/bin/pip install {packages}"
         )
-    return python
+    for model, _, peer in missing:
+        packages = " ".join(peer.packages)
+        console().print(
+            f"{folder} has no {packages}: {model} is left out; to have it, type: {folder}/bin/pip install {packages}"
+        )
+    return [comparison for comparison in comparisons if comparison not in missing]
+
+
+def interpreter(environment: Path) -> Path:
+    return environment / "bin" / "python"
+
+
+def has(python: Path, packages: tuple[str, ...]) -> bool:
+    finds = f"import importlib.util, sys; sys.exit(not all(map(importlib.util.find_spec, {packages})))"
+    return python.exists() and not subprocess.run([python, "-I", "-c", finds], check=False).returncode
+
+
+def console() -> Console:
+    return Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def handed_over(config: AnyConfig, data: Any, folder: Path) -> dict[str, Any]:
-    """Write the arrays of training and validation to a folder, and return the settings of `keras_models.py`."""
-    settings = {
+    """Write the arrays of training and validation to a folder, and return what the other library's program is told."""
+    sections = to_dict(config)
+    told = {
         "folder": str(folder),
         "threads": config.threads,
         "seed": config.seed,
         "steps": config.trainer.limit_train_batches if isinstance(config.trainer.limit_train_batches, int) else None,
         "vocabulary": len(data.vocabulary),
         "batch_size": config.data.batch_size,
-        "embedding_size": config.model.embedding_size,
-        "hidden_size": config.encoder.hidden_size,
-        "learning_rate": config.optimizer.learning_rate,
-    }
+    } | {name: sections[name] for name in ("model", "encoder", "optimizer")}
     if isinstance(config, ClassificationConfig):
         fields = ["ids", "starts", "lengths", "labels"]
-        settings |= {"head_size": config.model.head_size, "classes": len(data.labels)}
+        told["classes"] = len(data.labels)
     else:
         fields = ["ids"]
-        settings |= {"window": config.tbptt.window}
+        told["window"] = config.tbptt.window
     for part in ("train", "val"):
         for field in fields:
             np.save(folder / f"{part}_{field}.npy", getattr(getattr(data, part), field))
-    return settings
+    return told
 
 
 @dataclass
