@@ -1,6 +1,9 @@
 """What batches hold, how little padding they have, and their order, which depends on seed and epoch alone."""
 
+import re
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +71,27 @@ def test_ids_that_are_looked_up_and_joined_are_those_of_one_array() -> None:
     starts, lengths = np.array([0, 18, 30, 44]), np.array([5, 7, 1, 6])
     texts = [Documents(some, starts, lengths, starts) for some in (ids, joined)]
     assert all(torch.equal(a, b) for a, b in zip(*(text[[3, 1, 0]][:3] for text in texts), strict=True))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system tells the memory of a map")
+def test_what_was_read_of_a_large_file_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SMALL", 2**19)
+    monkeypatch.setattr(module, "OFTEN", 2**16)
+    for name, size, most in (("small", 2**19, 2**19), ("large", 2**20, 2**18)):
+        tokens = (np.arange(size) % 200).astype(np.uint8)
+        (tmp_path / name).write_bytes(tokens.tobytes())
+        ids = LookedUp(np.memmap(tmp_path / name, np.uint8, "r"), np.arange(200, dtype=np.int32)[::-1].copy())
+        for start in range(0, size, 2**14):
+            assert np.array_equal(ids[start : start + 2**14], 199 - tokens[start : start + 2**14])
+        kept = resident(tmp_path / name)
+        assert kept <= most
+        assert (kept == size) == (name == "small")
+
+
+def resident(path: Path) -> int:
+    """Return the bytes of a file that a map of this process holds in memory."""
+    maps = Path("/proc/self/smaps").read_text().partition(f"{path}\n")[2]
+    return int(re.search(r"^Rss: +(\d+) kB", maps, re.MULTILINE)[1]) * 2**10  # type: ignore[index]  # each map has it
 
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=9), max_size=8))

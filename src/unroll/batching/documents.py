@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,9 +15,13 @@ from torch.utils.data import Dataset
 
 from unroll.batching.loader import EpochSampler
 from unroll.batching.part import Part
+from unroll.corpora.splits import all_rows
+from unroll.text import mapped
 from unroll.text.vocabulary import PAD_ID
 
 MANY = 4096  # documents whose ids are taken together
+SMALL = 2**26  # bytes: a file of tokens that may stay in memory. Of a larger one, what was read is given back
+OFTEN = 2**18  # tokens that are read until then
 
 
 class Batch(NamedTuple):
@@ -49,18 +53,24 @@ class Ids(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class LookedUp:
-    """The ids of tokens that stay where they are, such as on disk: `lookup[tokens]`."""
+    """The ids of tokens that stay where they are, such as on disk: `lookup[tokens]`. What was read of a large file
+    is given back to the system again and again, so an epoch does not take the memory of all tokens."""
 
     tokens: npt.NDArray[np.unsignedinteger[Any]]  # (all tokens,)
     lookup: npt.NDArray[np.int32]  # the id of each token
+    _unreturned: int = field(default=0, init=False, repr=False)  # tokens that were read since memory was given back
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def __getitem__(self, places: Any, /) -> npt.NDArray[np.int32]:
         ids: npt.NDArray[np.int32] = self.lookup[self.tokens[places]]
+        self._unreturned += ids.size
+        if self._unreturned > OFTEN and self.tokens.nbytes > SMALL:
+            mapped.give_back(self.tokens)
+            self._unreturned = 0
         return ids
 
 
@@ -201,10 +211,11 @@ class BucketSampler(EpochSampler[list[int]]):
             turns = np.arange(len(self))
         else:
             random = np.random.default_rng([self.seed, self.epoch])
-            order = random.permutation(len(self.lengths))  # documents of equal length in a new order
+            order = random.permutation(all_rows(len(self.lengths)))  # documents of equal length in a new order
             keys = random.uniform(1 - self.noise, 1 + self.noise, len(self.lengths))
             keys *= self.lengths
-            order = order[np.argsort(keys[order], kind="stable")]
+            keys = keys[order]
+            order = order[np.argsort(keys, kind="stable")]
             del keys
             turns = random.permutation(len(self))
         ends = [*self._cuts[1:], len(order)]

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unroll import ranks
+from unroll import ranks, runtime
 from unroll.config import Config, flat, to_dict
 from unroll.config.fields import brief
 from unroll.errors import DataError
@@ -24,6 +24,7 @@ def read_data(config: Config) -> TaskData:
     first = ranks.local_rank() == 0
     early = ranks.together(lambda: load_data(config) if first else None)
     data: TaskData = ranks.together(lambda: load_data(config) if early is None else early)
+    runtime.give_back_freed()  # splitting millions of rows takes as much memory as training on them
     if ranks.world_size() > 1:
         free = ("data.path", "data.folder", "threads")
         settings = {key: value for key, value in flat(to_dict(config)).items() if key not in free}
