@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+import benchmarks.clients
 import benchmarks.serving
 from benchmarks.clients import load
 from benchmarks.plain_server import make_app
@@ -50,8 +52,33 @@ def test_serving(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_clients_count_answers_and_failures() -> None:
     with running("classifier") as server:
         threading.Thread(target=server.process.stderr.read, daemon=True).start()  # type: ignore[union-attr]
-        found: Any = asyncio.run(load(server.port, 3, 0.2, ["good film", "bad"]))
+        found = load(server.port, 3, 0.2, ["good film", "bad"])
         assert found["requests"] > 3 and found["failed"] == 0
         assert 0 < found["p50_ms"] <= found["p99_ms"]
-        assert asyncio.run(load(server.port, 2, 0.1, ["fail"]))["failed"] > 0
+        assert load(server.port, 2, 0.1, ["fail"])["failed"] > 0
     json.dumps(found)
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_clients_of_a_server_that_breaks_off_or_says_nothing(closes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of two connections is answered once, in two parts; the other never is."""
+    monkeypatch.setattr(benchmarks.clients, "PATIENCE", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            (first, _), (second, _) = server.accept(), server.accept()
+            first.recv(1000)
+            for part in (b"HTTP/1.1 200 OK\r\nContent-", b"Length: 4\r\n\r\nab", b"cd"):
+                first.sendall(part)
+                time.sleep(0.02)
+            if closes:
+                first.close()
+                second.close()
+            held.extend([first, second])
+
+        held: list[socket.socket] = []
+        thread = threading.Thread(target=serve)
+        thread.start()
+        found = load(server.getsockname()[1], 2, 0.2, ["good film"])
+        thread.join()
+    assert (found["requests"], found["failed"]) == (1, 2)

@@ -19,25 +19,28 @@ from unroll.runtime import usable_cores
 from unroll.text.codec import Ids
 
 MAX_TOKENS = 2**12  # in a batch, padding counted: what fits a core's cache
+FEW_TOKENS = 2**11  # in a batch of a few texts, so that all cores have some: half the time for 8 reviews
 
 
 class OnnxEngine:
     """Runs the graph of a `TextClassifier` on the CPU: one text on one core, many in batches on all cores.
 
-    Each batch is computed by one thread, so none waits for another, and a forked process can still use it.
+    Each batch is computed by one thread, so none waits for another, and a forked process can still use it: alone, since
+    it has no other threads. The threads stay: to start them takes as long as three reviews.
     """
 
     name = "onnx"
 
     def __init__(self, graph: ModelProto) -> None:
         self._session = session(graph.SerializeToString())
+        self._cores = usable_cores()
+        self._threads = ThreadPoolExecutor(self._cores, "onnx")
 
     def logits(self, rows: Sequence[Ids], done: Done = None) -> Logits:
-        given = list(batches(rows, MAX_TOKENS))
-        if len(given) < 2 or is_forked():
-            return joined(map(self._run, given), done)
-        with ThreadPoolExecutor(min(len(given), usable_cores())) as pool:
-            return joined(pool.map(self._run, given), done)
+        share = sum(map(len, rows)) // (2 * self._cores)
+        given = list(batches(rows, min(max(share, FEW_TOKENS), MAX_TOKENS)))
+        alone = len(given) < 2 or self._cores < 2 or is_forked()
+        return joined((map if alone else self._threads.map)(self._run, given), done)
 
     def _run(self, batch: Batch) -> tuple[list[int], Logits]:
         return batch.places, self._session.run(None, {"ids": batch.ids, "lengths": batch.lengths})[0]
