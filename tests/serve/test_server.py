@@ -195,7 +195,9 @@ def test_headers_without_end_are_refused_and_need_no_memory(writer: Running) -> 
                     for _ in range(times):
                         connection.sendall(part * (size // len(part)))
                 if times == 1:
-                    assert read_all(connection).startswith(b"HTTP/1.1 431")
+                    answer = read_all(connection)
+                    assert answer.startswith(b"HTTP/1.1 431")
+                    assert b"Retry-After" not in answer  # the same head would be refused again
     assert writer.peak() - before < 20
     assert writer.ask("/healthz")[0] == 200
 
@@ -221,7 +223,8 @@ def test_more_connections_than_may_be_are_refused_and_the_others_served(writer: 
     refused = [answer for answer in answers if answer.startswith(b"HTTP/1.1 503")]
     assert len(refused) >= 28
     head, _, body = refused[0].partition(b"\r\n\r\n")
-    assert f"Content-Length: {len(body)}".encode() in head and "too many" in json.loads(body)["detail"]
+    assert f"Content-Length: {len(body)}".encode() in head and b"Retry-After: 1" in head
+    assert "too many" in json.loads(body)["detail"]
     assert writer.ask("/healthz")[0] == 200
 
 

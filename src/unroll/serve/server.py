@@ -84,10 +84,10 @@ class Server(uvicorn.Server):
         print("unroll: finishing what has begun; a second signal ends at once", file=sys.stderr, flush=True)
 
 
-def _refusal(status: str, reason: str) -> bytes:
+def _refusal(status: str, reason: str, *headers: str) -> bytes:
     """Return an answer to a client that no request has come from."""
     body = json.dumps({"detail": reason})
-    head = (f"HTTP/1.1 {status}", "Content-Type: application/json", "Retry-After: 1", "Connection: close")
+    head = (f"HTTP/1.1 {status}", "Content-Type: application/json", "Connection: close", *headers)
     return "\r\n".join([*head, f"Content-Length: {len(body)}", "", body]).encode()
 
 
@@ -109,7 +109,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrowed by uvicorn
         super().connection_made(transport)
         if len(self.connections) > self._limits.connections:
-            transport.write(_refusal("503 Service Unavailable", "too many connections; come again in a moment"))
+            reason = "too many connections; come again in a moment"
+            transport.write(_refusal("503 Service Unavailable", reason, "Retry-After: 1"))
             transport.close()
             return
         self._watch()
