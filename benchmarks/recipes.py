@@ -35,7 +35,8 @@ class Figure(NamedTuple):
 
 
 FIGURES = (Figure("bpc", " bits", 1, 3), Figure("accuracy", " %", 100, 1))  # a language model has both
-MIXTURES = {
+FITTED = {
+    "calibrated_{}": "its logits divided by a fitted temperature",
     "mixed_{}": "with n-grams",
     "dynamic_{}": "learning from the text",
     "dynamic_mixed_{}": "with n-grams, both learning from the text",
@@ -92,7 +93,7 @@ def _rows(recipe: str, runs: Sequence[Path]) -> list[Row]:
     }
     rows = [row("the recurrent net", pure) | costs]
     mixed = {split: [_mixed(run, split) for run in runs] for split in ("val", "test")}
-    for pattern, what in MIXTURES.items():
+    for pattern, what in FITTED.items():
         name = pattern.format(figure.name)
         if all(name in found for split in mixed.values() for found in split):
             rows.append(row(what, {split: [found[name] for found in each] for split, each in mixed.items()}))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from unroll.encoders import RecurrentEncoder
 from unroll.inference import mixing
@@ -67,12 +68,22 @@ def by_hand(model: LanguageModel, dynamic: bool) -> tuple[float, float, float]:
 def test_the_mixture_is_that_of_the_whole_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(score_module, "WINDOW", 32)
     model = small_model()
+    with torch.no_grad():  # it knows how frequent symbols are, and is too sure of it
+        model.bias += 1.5 * torch.from_numpy(np.log(np.bincount(TRAIN, minlength=SYMBOLS) + 1))
     figures = score_mixed(partial(predictions, model), tokens(TEST), TRAIN, VAL, SYMBOLS, dynamic=False)
     bits, accuracy, by_ngrams = by_hand(model, dynamic=False)
     assert figures["mixed_bpc"] == pytest.approx(bits, abs=1e-9)
     assert figures["mixed_accuracy"] == pytest.approx(accuracy)
     assert figures["ngram_bpc"] == pytest.approx(by_ngrams, abs=1e-9)
     assert figures["ngram_order"] == fit(TRAIN, VAL, SYMBOLS).order > 1
+    with torch.no_grad():
+        val, test = (model(torch.from_numpy(ids[None, :-1]).long())[0][0] for ids in (VAL, TEST))
+    val_targets, test_targets = (torch.from_numpy(ids[1:]).long() for ids in (VAL, TEST))
+    fitted = figures["temperature"]
+    cold, right, warm = (float(F.cross_entropy(val / (factor * fitted), val_targets)) for factor in (0.97, 1, 1.03))
+    assert right < min(cold, warm)
+    assert figures["calibrated_loss"] == pytest.approx(float(F.cross_entropy(test / fitted, test_targets)), abs=1e-9)
+    assert figures["calibrated_loss"] < figures["loss"]
     pure = score(model, TEST)
     assert {name: figures[name] for name in pure} == pytest.approx(pure, abs=1e-9)
     assert list(figures)[:4] == ["bpc", "loss", "perplexity", "accuracy"]

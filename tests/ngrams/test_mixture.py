@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from unroll.ngrams.mixture import MOST, PRIOR, fit_factor, fit_factors, fit_weights
+from unroll.ngrams.mixture import (
+    MOST,
+    PRIOR,
+    TEMPERATURES,
+    fit_factor,
+    fit_factors,
+    fit_temperature,
+    fit_weights,
+    tempered_losses,
+)
 
 
 def best(value: object) -> float:
@@ -59,6 +68,32 @@ def test_the_factor_of_logits_is_where_the_cross_entropy_is_least() -> None:
     assert fit_factor(logits, others, labels) == pytest.approx(4 * best(likelihood), abs=1e-5)
     assert fit_factor(logits, -others, labels) == 0
     assert fit_factor(logits, np.eye(3)[labels], labels) == pytest.approx(MOST)
+
+
+@pytest.mark.parametrize("right", [0.45, 0.8, 1.03, 1.7, 2.5])
+def test_the_temperature_is_where_the_cross_entropy_is_least(right: float) -> None:
+    """Symbols are drawn from known probabilities, and the model gives these at another temperature."""
+    random = np.random.default_rng(0)
+    logits = 2 * random.normal(size=(4000, 6))
+    targets = np.array([random.choice(6, p=row) for row in torch.tensor(logits).softmax(-1).numpy()])
+    given = torch.tensor(logits * right)
+    probabilities = given.softmax(-1).numpy()
+    losses = tempered_losses(probabilities[:1000], targets[:1000]) + tempered_losses(
+        probabilities[1000:], targets[1000:]
+    )
+    by_torch = [
+        float(torch.nn.functional.cross_entropy(given / each, torch.tensor(targets), reduction="sum"))
+        for each in TEMPERATURES
+    ]
+    np.testing.assert_allclose(losses, by_torch)
+    least = best(lambda share: -float(torch.nn.functional.cross_entropy(given / (4 * share), torch.tensor(targets))))
+    assert fit_temperature(losses) == pytest.approx(min(max(4 * least, 0.5), 2), rel=3e-3)
+
+
+def test_what_cannot_come_changes_no_temperature() -> None:
+    losses = tempered_losses(np.array([[0.5, 0.5, 0.0]]), np.array([0]))
+    np.testing.assert_allclose(losses, np.log(2))
+    assert fit_temperature(losses) in TEMPERATURES
 
 
 def test_two_factors_are_where_the_gradient_of_the_cross_entropy_is_zero() -> None:

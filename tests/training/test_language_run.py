@@ -105,7 +105,9 @@ def test_a_mixture_is_no_worse_than_its_parts_and_comes_after_them(
     assert {name: figures[name] for name in pure} == pytest.approx(pure, abs=1e-6)
     assert figures[f"{prefix}mixed_bpc"] <= min(figures[f"{prefix}bpc"], figures["ngram_bpc"]) + 1e-3
     names = [name for name in figures if name.endswith("bpc")]
-    assert names == [f"{prefix}bpc", "ngram_bpc", f"{prefix}mixed_bpc"]
+    assert names == [f"{prefix}bpc", f"{prefix}calibrated_bpc", "ngram_bpc", f"{prefix}mixed_bpc"]
+    assert figures[f"{prefix}calibrated_bpc"] <= figures[f"{prefix}bpc"] + 1e-6
+    assert figures[f"{prefix}calibrated_accuracy"] == figures[f"{prefix}accuracy"]
 
 
 def test_a_mixture_needs_the_training_text(written: Finished, text: Path) -> None:

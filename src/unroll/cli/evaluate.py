@@ -31,8 +31,8 @@ def main(arguments: list[str]) -> None:
     options.add_argument(
         "--mix",
         action="store_true",
-        help="add the figures of a mixture with counted n-grams of the training data; its weights are fitted on "
-        "validation",
+        help="add the figures of a mixture with counted n-grams of the training data, and of a language model with a "
+        "temperature; its weights and the temperature are fitted on validation",
     )
     add_engine(options)
     given: argparse.Namespace = options.parse_args(arguments)

@@ -13,7 +13,7 @@ from unroll.inference.score import Predictions, counts
 from unroll.ngrams import kneser_ney
 from unroll.ngrams.adaptive import AdaptiveCounts
 from unroll.ngrams.kneser_ney import Floats, Integers, KneserNey
-from unroll.ngrams.mixture import fit_weights
+from unroll.ngrams.mixture import fit_temperature, fit_weights, tempered_losses
 from unroll.tasks.metrics import StreamMetrics
 from unroll.text.codec import Ids, TokenizedText
 
@@ -27,8 +27,8 @@ def score_mixed(
 ) -> dict[str, float]:
     """Return the figures of a net, of a Kneser-Ney model of its training text, and of their linear mixture.
 
-    A mixture's weights depend on the longest context that the n-grams know, see `unroll.ngrams.mixture`. They and the
-    order of the n-grams are fitted on the validation text.
+    A mixture's weights depend on the longest context that the n-grams know, see `unroll.ngrams.mixture`. They, the
+    order of the n-grams, and the temperature of a calibrated net are fitted on the validation text.
 
     Args:
         net: from a text to the net's predictions.
@@ -41,30 +41,35 @@ def score_mixed(
             names of the figures of net and mixture begin with `dynamic_`.
 
     Returns:
-        The figures of `StreamMetrics`: the net's, those of the n-grams as `ngram_*` with their `ngram_order`, those of
-        the mixture as `mixed_*`; and `characters`, `tokens` and `unknown`, see `unroll.inference.score.score`.
+        The figures of `StreamMetrics`: the net's, those of the net with its logits divided by a `temperature` as
+        `calibrated_*`, those of the n-grams as `ngram_*` with their `ngram_order`, those of the mixture as `mixed_*`;
+        and `characters`, `tokens` and `unknown`, see `unroll.inference.score.score`.
     """
     progress.say("counting the n-grams of the training text, and fitting the mixture on validation")
     ngrams = kneser_ney.fit(train, val, vocabulary_size)
-    likelihoods, cells = [], []
+    likelihoods, cells, losses = [], [], []
     for probabilities, known, targets in _steps(net, val, ngrams, dynamic):
         likelihoods.append(probabilities[:, np.arange(len(known)), targets[0].numpy()].T)
         cells.append(known)
+        losses.append(tempered_losses(probabilities[0], targets[0].numpy()))
     num_cells = ngrams.order * (ADAPTIVE_ORDER if dynamic else 1)
     weights = fit_weights(np.concatenate(likelihoods), np.concatenate(cells), num_cells)
-    metrics = [StreamMetrics(text.size) for _ in range(3)]  # of net, n-grams and mixture
+    temperature = fit_temperature(np.sum(losses, axis=0))
+    metrics = [StreamMetrics(text.size) for _ in range(4)]  # of net, calibrated net, n-grams and mixture
     for probabilities, known, targets in _steps(net, text.ids, ngrams, dynamic):
         mixture = np.einsum("tm,mtv->tv", weights[known], probabilities)
-        for metric, part in zip(metrics, (*probabilities[:2], mixture), strict=True):
-            metric.update(torch.from_numpy(part).log()[None], targets)
+        net_logits, *others = (torch.from_numpy(part).log()[None] for part in (*probabilities[:2], mixture))
+        for metric, logits in zip(metrics, (net_logits, net_logits / temperature, *others), strict=True):
+            metric.update(logits, targets)
     prefix = "dynamic_" if dynamic else ""
-    names = (prefix, "ngram_", f"{prefix}mixed_")
+    names = (prefix, f"{prefix}calibrated_", "ngram_", f"{prefix}mixed_")
     found = {
         f"{name}{key}": value
         for name, metric in zip(names, metrics, strict=True)
         for key, value in metric.compute().items()
     }
-    return found | {"ngram_order": ngrams.order} | counts(text.ids, text.size)
+    fitted = {f"{prefix}temperature": temperature, "ngram_order": ngrams.order}
+    return found | fitted | counts(text.ids, text.size)
 
 
 def _steps(net: Callable[[Ids], Predictions], ids: Ids, ngrams: KneserNey, dynamic: bool) -> Iterator[Step]:

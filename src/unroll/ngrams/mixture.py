@@ -1,4 +1,4 @@
-"""How much each model counts in a mixture: of probabilities, or of logits."""
+"""How much each model counts in a mixture: of probabilities, or of logits; and how sure a model should be."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import numpy as np
 
 from unroll.ngrams.kneser_ney import Floats, Integers
 
-PRIOR = 50.0  # symbols that the weights of all cells together count for in each cell
+PRIOR = 10.0  # symbols that the weights of all cells together count for in each cell
 ITERATIONS = 100
 MOST = 16.0  # for the factor of logits; without a bound it would be infinite where all labels are predicted
 ROUNDS = 100  # of fitting two factors in turns
+TEMPERATURES = np.geomspace(0.5, 2, 13)  # that are tried; the best may lie between two of them
 
 
 def fit_weights(likelihoods: Floats, cells: Integers, num_cells: int) -> Floats:
@@ -31,6 +32,32 @@ def fit_weights(likelihoods: Floats, cells: Integers, num_cells: int) -> Floats:
     overall = np.full((1, models), 1 / models)
     overall = _maximise(likelihoods, np.zeros_like(cells), overall, prior=0.0)
     return _maximise(likelihoods, cells, np.repeat(overall, num_cells, axis=0), PRIOR)
+
+
+def tempered_losses(probabilities: Floats, targets: Integers) -> Floats:
+    """Return the summed cross entropy of symbols, in nats, at each of `TEMPERATURES`, (temperatures,).
+
+    Args:
+        probabilities: (time, vocabulary).
+        targets: (time,), the symbols that came.
+    """
+    with np.errstate(divide="ignore"):  # what can't come has a logit of -inf at every temperature
+        logits = np.log(probabilities)
+    rows = np.arange(len(targets))
+    return np.array(
+        [(np.logaddexp.reduce(logits / each, axis=1) - logits[rows, targets] / each).sum() for each in TEMPERATURES]
+    )
+
+
+def fit_temperature(losses: Floats) -> float:
+    """Return the temperature by which to divide logits so that they give a text the highest probability (Guo et al.
+    2017, arXiv:1706.04599), from its `tempered_losses`: where the parabola through the three best ones is lowest."""
+    best = min(max(1, int(losses.argmin())), len(losses) - 2)
+    scale, nearest = np.log(TEMPERATURES[best - 1 : best + 2]), losses[best - 1 : best + 2]
+    if nearest[1] > min(nearest[0], nearest[2]):  # the best is the first or the last of all
+        return float(TEMPERATURES[losses.argmin()])
+    curvature, slope, _ = np.polyfit(scale - scale[1], nearest - nearest[1], 2)
+    return float(np.exp(scale[1] - slope / (2 * curvature))) if curvature > 0 else float(TEMPERATURES[best])
 
 
 def fit_factor(logits: Floats, others: Floats, labels: Integers) -> float:
