@@ -53,7 +53,7 @@ def load(port: int, connections: int, duration: float, texts: list[str]) -> dict
     """Send texts over some connections for some seconds.
 
     Returns:
-        How many requests were answered, how many a second, the seconds of the middle and of the slowest hundredth in
+        How many requests were answered, how many a second, how long the middle one and the slowest hundredth took, in
         ms, and how many failed.
     """
     bodies = [json.dumps({"text": text}).encode() for text in texts]

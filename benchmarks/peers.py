@@ -175,19 +175,20 @@ def trained_in(environment: Path, comparisons: list[Comparison]) -> list[Compari
         UserError: it has none of them; the message says what to type.
     """
     folder, python = shown(environment), interpreter(environment)
-    missing = [comparison for comparison in comparisons if not has(python, comparison.peer.packages)]
-    if len(missing) == len(comparisons):
-        packages = " ".join(dict.fromkeys(name for comparison in comparisons for name in comparison.peer.packages))
+    peers = dict.fromkeys(comparison.peer for comparison in comparisons)
+    found = {peer for peer in peers if has(python, peer.packages)}
+    if not found:
+        packages = " ".join(name for peer in peers for name in peer.packages)
         raise UserError(
             f"{folder}: no environment with other libraries; type: python -m venv {folder} && "
             f"{folder}/bin/pip install {packages}"
         )
-    for model, _, peer in missing:
-        packages = " ".join(peer.packages)
-        console().print(
-            f"{folder} has no {packages}: {model} is left out; to have it, type: {folder}/bin/pip install {packages}"
-        )
-    return [comparison for comparison in comparisons if comparison not in missing]
+    for model, _, peer in comparisons:
+        if peer not in found:
+            packages = " ".join(peer.packages)
+            remedy = f"to have it, type: {folder}/bin/pip install {packages}"
+            console().print(f"{folder} has no {packages}: {model} is left out; {remedy}")
+    return [comparison for comparison in comparisons if comparison.peer in found]
 
 
 def interpreter(environment: Path) -> Path:

@@ -40,8 +40,7 @@ class ResumableLoader(DataLoader[T]):
         self._order, self._given = sampler, 0
 
     # A generator function: nothing runs until the first batch is asked for, and by then `set_epoch` has been called.
-    # The override is ignored because torch annotates an iterator of a private class.
-    def __iter__(self) -> Iterator[T]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[T]:  # type: ignore[override]  # torch names an iterator of a private class
         self._given = self._order.start
         for batch in super().__iter__():
             self._given += 1
