@@ -18,7 +18,7 @@ from unroll.inference.score import dynamic_predictions, predictions, score, scor
 from unroll.models.language_model import LanguageModel
 from unroll.ngrams.adaptive import AdaptiveCounts
 from unroll.ngrams.kneser_ney import fit
-from unroll.ngrams.mixture import fit_weights
+from unroll.ngrams.mixture import LogLinear, fit_weights
 from unroll.text.codec import Ids, TokenizedText, TokenSize
 
 SYMBOLS = 7
@@ -57,8 +57,11 @@ def by_hand(model: LanguageModel, dynamic: bool) -> tuple[float, float, float]:
 
     val, cells = parts(VAL)
     num_cells = ngrams.order * (mixing.ADAPTIVE_ORDER if dynamic else 1)
-    weights = fit_weights(val[:, np.arange(len(VAL) - 1), VAL[1:]].T, cells, num_cells)
+    together = LogLinear(len(val))
+    own = val[:, np.arange(len(VAL) - 1), VAL[1:]]
+    weights = fit_weights(np.vstack([own, together.learn(val, VAL[1:])]).T, cells, num_cells)
     test, cells = parts(TEST)
+    test = np.concatenate([test, together.mix(test)[None]])
     places = np.arange(len(TEST) - 1), TEST[1:]
     mixture = sum(weights[cells, m][:, None] * test[m] for m in range(len(test)))
     bits = [-float(np.log2(p[places]).mean()) for p in (mixture, test[1])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +11,12 @@ import torch
 
 from unroll.ngrams.mixture import (
     MOST,
+    PART,
     PRIOR,
-    TEMPERATURES,
+    LogLinear,
     fit_factor,
     fit_factors,
-    fit_temperature,
     fit_weights,
-    tempered_losses,
 )
 
 
@@ -70,30 +70,85 @@ def test_the_factor_of_logits_is_where_the_cross_entropy_is_least() -> None:
     assert fit_factor(logits, np.eye(3)[labels], labels) == pytest.approx(MOST)
 
 
-@pytest.mark.parametrize("right", [0.45, 0.8, 1.03, 1.7, 2.5])
-def test_the_temperature_is_where_the_cross_entropy_is_least(right: float) -> None:
+def cross_entropy(logs: Any, targets: Any, powers: Any) -> Any:
+    """Mean nats of a log-linear mixture, by torch."""
+    logits = torch.einsum("m,mtv->tv", torch.as_tensor(powers, dtype=torch.float64), torch.tensor(logs))
+    return torch.nn.functional.cross_entropy(logits, torch.tensor(targets))
+
+
+@pytest.mark.parametrize("right", [0.25, 0.45, 0.8, 1.03, 1.7, 2.5])
+def test_the_power_of_one_model_is_where_the_cross_entropy_is_least(right: float) -> None:
     """Symbols are drawn from known probabilities, and the model gives these at another temperature."""
     random = np.random.default_rng(0)
     logits = 2 * random.normal(size=(4000, 6))
     targets = np.array([random.choice(6, p=row) for row in torch.tensor(logits).softmax(-1).numpy()])
-    given = torch.tensor(logits * right)
-    probabilities = given.softmax(-1).numpy()
-    losses = tempered_losses(probabilities[:1000], targets[:1000]) + tempered_losses(
-        probabilities[1000:], targets[1000:]
-    )
-    by_torch = [
-        float(torch.nn.functional.cross_entropy(given / each, torch.tensor(targets), reduction="sum"))
-        for each in TEMPERATURES
-    ]
-    np.testing.assert_allclose(losses, by_torch)
-    least = best(lambda share: -float(torch.nn.functional.cross_entropy(given / (4 * share), torch.tensor(targets))))
-    assert fit_temperature(losses) == pytest.approx(min(max(4 * least, 0.5), 2), rel=3e-3)
+    logs = torch.tensor(logits * right).log_softmax(-1).numpy()[None]
+    mixture = LogLinear(1)
+    for window in (slice(0, 1000), slice(1000, 4000)):
+        mixture.learn(np.exp(logs[:, window]), targets[window])
+    least = 16 * best(lambda share: -float(cross_entropy(logs, targets, [16 * share])))
+    # Not closer, since the steps before were taken at other powers.
+    assert mixture.powers[0] == pytest.approx(least, rel=0.1)
+    assert cross_entropy(logs, targets, mixture.powers) < cross_entropy(logs, targets, [least]) + 1e-3
 
 
-def test_what_cannot_come_changes_no_temperature() -> None:
-    losses = tempered_losses(np.array([[0.5, 0.5, 0.0]]), np.array([0]))
-    np.testing.assert_allclose(losses, np.log(2))
-    assert fit_temperature(losses) in TEMPERATURES
+def test_the_powers_of_models_are_near_those_of_the_highest_probability() -> None:
+    """Both models see the right logits, each through noise of its own; the third knows nothing."""
+    random = np.random.default_rng(1)
+    right = 2 * random.normal(size=(3000, 5))
+    targets = np.array([random.choice(5, p=row) for row in torch.tensor(right).softmax(-1).numpy()])
+    seen = np.stack([right + random.normal(size=right.shape), right + 2 * random.normal(size=right.shape), 0 * right])
+    logs = torch.tensor(seen).log_softmax(-1).numpy()
+    powers = torch.full((3,), 1 / 3, dtype=torch.float64, requires_grad=True)
+    search = torch.optim.LBFGS([powers], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Any:
+        search.zero_grad()
+        value = cross_entropy(logs, targets, powers)
+        value.backward()
+        return value
+
+    search.step(loss)  # type: ignore[no-untyped-call]
+    mixture = LogLinear(3)
+    likelihoods = mixture.learn(np.exp(logs), targets)
+    found = powers.detach().numpy()
+    np.testing.assert_allclose(mixture.powers[:2], found[:2], atol=0.02)
+    assert found[0] > found[1] > 0.1
+    assert cross_entropy(logs, targets, mixture.powers) < loss() + 1e-4
+    assert -np.log(likelihoods).mean() < loss() + 0.01
+    alone = [float(cross_entropy(logs, targets, power)) for power in ([1.0, 0, 0], [0, 1.0, 0])]
+    assert -np.log(likelihoods).mean() < min(alone)
+
+
+def test_a_log_linear_mixture_learns_from_a_part_after_it_has_predicted_it() -> None:
+    random = np.random.default_rng(2)
+    probabilities = random.dirichlet(np.ones(4), size=(2, 2 * PART))
+    targets = random.integers(0, 4, 2 * PART)
+    mixture = LogLinear(2)
+    logs = np.log(probabilities)
+    likelihoods = mixture.learn(probabilities[:, :PART], targets[:PART])
+    first = torch.tensor(logs[:, :PART].mean(0)).softmax(-1).numpy()  # powers of 1/2 each
+    np.testing.assert_allclose(likelihoods, first[np.arange(PART), targets[:PART]])
+    # One step of Newton's method from there, by automatic differentiation; the curvature begins at 1.
+    start = torch.tensor([0.5, 0.5], dtype=torch.float64, requires_grad=True)
+    part = logs[:, :PART], targets[:PART]
+    (gradient,) = torch.autograd.grad(PART * cross_entropy(*part, start), start)
+    curvature = torch.autograd.functional.hessian(lambda powers: PART * cross_entropy(*part, powers), start)
+    step = torch.linalg.solve(curvature + torch.eye(2), gradient)  # type: ignore[operator]
+    np.testing.assert_allclose(mixture.powers, (start - step).detach().clamp(0, MOST).numpy())
+    second = torch.tensor(np.tensordot(mixture.powers, logs[:, PART:], 1)).softmax(-1).numpy()
+    likelihoods = mixture.learn(probabilities[:, PART:], targets[PART:])
+    np.testing.assert_allclose(likelihoods, second[np.arange(PART), targets[PART:]])
+
+
+def test_powers_are_bounded_and_what_one_model_excludes_may_come() -> None:
+    sure = np.tile([1.0, 0.0], (1, 200, 1))
+    mixture = LogLinear(1)
+    mixture.learn(sure, np.zeros(200, dtype=np.int64))
+    assert 0.9 < mixture.powers[0] <= MOST
+    mixture.learn(sure, np.ones(200, dtype=np.int64))  # what the model excludes comes again and again
+    assert mixture.powers[0] == pytest.approx(0, abs=0.1)
+    np.testing.assert_allclose(LogLinear(2).mix(np.array([[[1.0, 0.0]], [[0.5, 0.5]]])).sum(), 1)
 
 
 def test_two_factors_are_where_the_gradient_of_the_cross_entropy_is_zero() -> None:

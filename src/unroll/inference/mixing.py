@@ -13,7 +13,7 @@ from unroll.inference.score import Predictions, counts
 from unroll.ngrams import kneser_ney
 from unroll.ngrams.adaptive import AdaptiveCounts
 from unroll.ngrams.kneser_ney import Floats, Integers, KneserNey
-from unroll.ngrams.mixture import fit_temperature, fit_weights, tempered_losses
+from unroll.ngrams.mixture import MOST, LogLinear, fit_weights
 from unroll.tasks.metrics import StreamMetrics
 from unroll.text.codec import Ids, TokenizedText
 
@@ -25,10 +25,11 @@ Step = tuple[Floats, Integers, Tensor]  # (models, time, vocabulary) probabiliti
 def score_mixed(
     net: Callable[[Ids], Predictions], text: TokenizedText, train: Ids, val: Ids, vocabulary_size: int, *, dynamic: bool
 ) -> dict[str, float]:
-    """Return the figures of a net, of a Kneser-Ney model of its training text, and of their linear mixture.
+    """Return the figures of a net, of a Kneser-Ney model of its training text, and of their mixture.
 
-    A mixture's weights depend on the longest context that the n-grams know, see `unroll.ngrams.mixture`. They, the
-    order of the n-grams, and the temperature of a calibrated net are fitted on the validation text.
+    The mixture is a linear one of the models and of their log-linear mixture. Its weights depend on the longest context
+    that the n-grams know, see `unroll.ngrams.mixture`. All weights, the order of the n-grams, and the temperature of a
+    calibrated net are fitted on the validation text.
 
     Args:
         net: from a text to the net's predictions.
@@ -47,17 +48,21 @@ def score_mixed(
     """
     progress.say("counting the n-grams of the training text, and fitting the mixture on validation")
     ngrams = kneser_ney.fit(train, val, vocabulary_size)
-    likelihoods, cells, losses = [], [], []
+    calibrated, together = LogLinear(1), LogLinear(3 if dynamic else 2)
+    likelihoods, cells = [], []
     for probabilities, known, targets in _steps(net, val, ngrams, dynamic):
-        likelihoods.append(probabilities[:, np.arange(len(known)), targets[0].numpy()].T)
+        came = targets[0].numpy()
+        own = probabilities[:, np.arange(len(came)), came]
+        likelihoods.append(np.vstack([own, together.learn(probabilities, came)]).T)
         cells.append(known)
-        losses.append(tempered_losses(probabilities[0], targets[0].numpy()))
+        calibrated.learn(probabilities[:1], came)
     num_cells = ngrams.order * (ADAPTIVE_ORDER if dynamic else 1)
     weights = fit_weights(np.concatenate(likelihoods), np.concatenate(cells), num_cells)
-    temperature = fit_temperature(np.sum(losses, axis=0))
+    temperature = float(1 / max(calibrated.powers[0], 1 / MOST))  # Guo et al. 2017, arXiv:1706.04599
     metrics = [StreamMetrics(text.size) for _ in range(4)]  # of net, calibrated net, n-grams and mixture
     for probabilities, known, targets in _steps(net, text.ids, ngrams, dynamic):
-        mixture = np.einsum("tm,mtv->tv", weights[known], probabilities)
+        everything = np.concatenate([probabilities, together.mix(probabilities)[None]])
+        mixture = np.einsum("tm,mtv->tv", weights[known], everything)
         net_logits, *others = (torch.from_numpy(part).log()[None] for part in (*probabilities[:2], mixture))
         for metric, logits in zip(metrics, (net_logits, net_logits / temperature, *others), strict=True):
             metric.update(logits, targets)

@@ -1,4 +1,4 @@
-"""How much each model counts in a mixture: of probabilities, or of logits; and how sure a model should be."""
+"""How much each model counts in a mixture: of probabilities, of their logarithms, or of logits."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from unroll.ngrams.kneser_ney import Floats, Integers
 
 PRIOR = 10.0  # symbols that the weights of all cells together count for in each cell
 ITERATIONS = 100
-MOST = 16.0  # for the factor of logits; without a bound it would be infinite where all labels are predicted
+MOST = 16.0  # for a factor or power; without a bound it would be infinite where all labels are predicted
 ROUNDS = 100  # of fitting two factors in turns
-TEMPERATURES = np.geomspace(0.5, 2, 13)  # that are tried; the best may lie between two of them
+FLOOR = 1e-12
+PART = 32  # symbols between two steps of a log-linear mixture
 
 
 def fit_weights(likelihoods: Floats, cells: Integers, num_cells: int) -> Floats:
@@ -34,30 +35,49 @@ def fit_weights(likelihoods: Floats, cells: Integers, num_cells: int) -> Floats:
     return _maximise(likelihoods, cells, np.repeat(overall, num_cells, axis=0), PRIOR)
 
 
-def tempered_losses(probabilities: Floats, targets: Integers) -> Floats:
-    """Return the summed cross entropy of symbols, in nats, at each of `TEMPERATURES`, (temperatures,).
+class LogLinear:
+    """A log-linear mixture: log p = sum_m powers[m] log p_m - log Z (Klakow 1998).
 
-    Args:
-        probabilities: (time, vocabulary).
-        targets: (time,), the symbols that came.
+    The powers are learnt from a text, part by part, each after it was predicted: a step of Newton's method, by the
+    part's gradient and the curvature of all parts so far. The cross entropy is convex in the powers, so they end close
+    to those that give the text the highest probability.
     """
-    with np.errstate(divide="ignore"):  # what can't come has a logit of -inf at every temperature
-        logits = np.log(probabilities)
-    rows = np.arange(len(targets))
-    return np.array(
-        [(np.logaddexp.reduce(logits / each, axis=1) - logits[rows, targets] / each).sum() for each in TEMPERATURES]
-    )
 
+    def __init__(self, models: int) -> None:
+        self.powers = np.full(models, 1 / models)  # (models,), each in 0 … `MOST`
+        self._curvature = np.eye(models)
 
-def fit_temperature(losses: Floats) -> float:
-    """Return the temperature by which to divide logits so that they give a text the highest probability (Guo et al.
-    2017, arXiv:1706.04599), from its `tempered_losses`: where the parabola through the three best ones is lowest."""
-    best = min(max(1, int(losses.argmin())), len(losses) - 2)
-    scale, nearest = np.log(TEMPERATURES[best - 1 : best + 2]), losses[best - 1 : best + 2]
-    if nearest[1] > min(nearest[0], nearest[2]):  # the best is the first or the last of all
-        return float(TEMPERATURES[losses.argmin()])
-    curvature, slope, _ = np.polyfit(scale - scale[1], nearest - nearest[1], 2)
-    return float(np.exp(scale[1] - slope / (2 * curvature))) if curvature > 0 else float(TEMPERATURES[best])
+    def mix(self, probabilities: Floats) -> Floats:
+        """Return the mixture's probabilities (time, vocabulary) from those of its models, (models, time, vocabulary).
+
+        A model's probability counts as at least `FLOOR`, so that none can rule out what another expects.
+        """
+        logits = np.tensordot(self.powers, np.log(np.maximum(probabilities, FLOOR)), 1)
+        mixed: Floats = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+        return mixed
+
+    def learn(self, probabilities: Floats, targets: Integers) -> Floats:
+        """Learn from the next part of the text.
+
+        Args:
+            probabilities: (models, time, vocabulary).
+            targets: (time,), the symbols that came.
+
+        Returns:
+            likelihoods: (time,) that the mixture gave to the targets, each by the powers learnt before it.
+        """
+        parts = (slice(begin, begin + PART) for begin in range(0, len(targets), PART))
+        return np.concatenate([self._step(probabilities[:, part], targets[part]) for part in parts])
+
+    def _step(self, probabilities: Floats, targets: Integers) -> Floats:
+        mixed, rows = self.mix(probabilities), np.arange(len(targets))
+        logs = np.log(np.maximum(probabilities, FLOOR))
+        means = np.einsum("tv,mtv->mt", mixed, logs)
+        gradient = (means - logs[:, rows, targets]).sum(1)
+        self._curvature += np.einsum("tv,mtv,ktv->mk", mixed, logs, logs, optimize=True) - means @ means.T
+        self.powers = np.clip(self.powers - np.linalg.solve(self._curvature, gradient), 0, MOST)
+        likelihoods: Floats = mixed[rows, targets]
+        return likelihoods
 
 
 def fit_factor(logits: Floats, others: Floats, labels: Integers) -> float:
