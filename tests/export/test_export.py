@@ -264,7 +264,7 @@ def test_the_card_says_what_is_known(tmp_path: Path) -> None:
     card = (tmp_path / "out" / "README.md").read_text()
     assert "1 layer of 32 units, one direction" in card
     assert "`films.csv` (`local`)" in card and "secret" not in card
-    assert "train 1,234" in card
+    assert "- examples: train 1,234\n" in card
     assert "`encoder.hidden_size=32`" in card
     assert "val: `accuracy 0.8765`, by `unroll evaluate best.ckpt --split val`" in card
     assert "test: `accuracy 0.8712`" in card

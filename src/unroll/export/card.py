@@ -11,6 +11,7 @@ from typing import Any
 from unroll.config import Config, flat, to_dict
 from unroll.inference import folder as files
 from unroll.shown import shown
+from unroll.tasks.spec import TASKS
 
 LONGEST = 200  # characters of a text from outside
 LARGEST_SUMMARY = 2**20  # bytes
@@ -35,7 +36,7 @@ def card(checkpoint: Path, about: Mapping[str, Any], config: Config, parameters:
     directions = "both directions" if encoder.bidirectional else "one direction"
     sections = {
         "Use": f"    unroll {command}\n\nIn Python: `unroll.load(FOLDER)`. {_graph(about)}",
-        "Data": _listed(_data(about["data"])),
+        "Data": _listed(_data(about["data"], TASKS[config.kind].examples)),
         "Licence of the data": _licence(config),
         "Recipe": _listed(_recipe(config)) or "The defaults of unroll.",
         "Figures": _listed(_figures(checkpoint, about)) or UNSTATED,
@@ -65,11 +66,11 @@ def _graph(about: Mapping[str, Any]) -> str:
     return f"`{files.GRAPH}` is for other programs; `{files.EXAMPLE}` has inputs, and what they must get for them."
 
 
-def _data(data: Mapping[str, Any]) -> Iterator[str]:
+def _data(data: Mapping[str, Any], examples: str) -> Iterator[str]:
     yield f"{code(data['origin'])} ({code(data['source'])}), fingerprint {code(data['fingerprint'])}"
     sizes = [f"{split} {data[split]:,}" for split in ("train", "val", "test") if isinstance(data.get(split), int)]
     if sizes:
-        yield f"examples or tokens: {', '.join(sizes)}"
+        yield f"{examples}: {', '.join(sizes)}"
 
 
 def _licence(config: Config) -> str:
