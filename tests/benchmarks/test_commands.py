@@ -22,7 +22,7 @@ from benchmarks.quality import time_to_quality
 from benchmarks.request import STAND_IN, Request, read
 from benchmarks.runs import training_process
 from benchmarks.startup import _first_step
-from benchmarks.training import CEILING, OURS, PLAIN, TEXTBOOK, products
+from benchmarks.training import BY_ROWS, CEILING, OURS, PLAIN, TEXTBOOK, products
 from tests.benchmarks.conftest import TEXT, Benchmark, rows
 from unroll.errors import DataError, UserError
 
@@ -50,9 +50,9 @@ def fake_training(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.usefixtures("_loops_in_this_process")
 def test_training_on_reviews(benchmark: Benchmark) -> None:
     found = rows(benchmark, "imdb", "--steps", "2", "data.path=reviews.csv")
-    assert [row["way"] for row in found] == [TEXTBOOK, PLAIN, OURS, CEILING]
+    assert [row["way"] for row in found] == [TEXTBOOK, PLAIN, OURS, BY_ROWS, CEILING]
     assert all(row["per_second"] > 0 for row in found)
-    assert found[0]["of_textbook"] == found[3]["of_ceiling"] == 1
+    assert found[0]["of_textbook"] == found[4]["of_ceiling"] == 1
 
 
 def test_training_on_the_novel(benchmark: Benchmark) -> None:
