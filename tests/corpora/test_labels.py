@@ -21,14 +21,32 @@ NAMES = ("negative", "positive")
         (["true", "false"], NAMES, ("false", "true"), [1, 0]),
         ([0, 2], ("a", "b", "c"), ("a", "b", "c"), [0, 2]),
         (["1", "02"], None, ("02", "1"), [1, 0]),
+        ([-1, 1, 0], None, ("-1", "0", "1"), [0, 2, 1]),
+        # The names of classes 0, 1, … are whole numbers themselves, in the order of their letters, or from 1.
+        ([2, 1, 0], ("1", "10", "2"), ("1", "10", "2"), [2, 1, 0]),
     ],
 )
 def test_names_are_used_where_all_labels_fit_them(
     labels: list[int | str], names: tuple[str, ...] | None, expected: tuple[str, ...], ids: list[int]
 ) -> None:
     found, numbers = number_labels(labels, names, "t.csv")
-    assert (found, numbers.tolist()) == (expected, ids)
+    assert (found, [numbers[label] for label in labels]) == (expected, ids)
     assert label_ids(labels, found, "t.csv").tolist() == ids
+    assert label_ids(labels, found, "t.csv", numbers=numbers).tolist() == ids
+
+
+def test_an_integer_is_an_index_into_the_names_of_the_data() -> None:
+    stars = ("1", "2", "3", "4", "5")
+    names, numbers = number_labels([4, 0, 1, 2, 3], stars, "t.parquet")
+    assert names == stars
+    assert label_ids([0, 4, "4"], names, "test.parquet", numbers=numbers).tolist() == [0, 4, 3]
+
+
+def test_a_table_of_another_origin_has_the_digits_of_names_that_are_integers() -> None:
+    stars = ("1", "2", "3", "4", "5")
+    assert label_ids([1, 5, "4"], stars, "t.csv").tolist() == [0, 4, 3]
+    with pytest.raises(DataError, match="row 1 has the label 0; the labels are 1, 2, 3, 4, 5"):
+        label_ids([0, 1], stars, "t.csv")
 
 
 def test_a_strange_label_is_cut_in_the_message() -> None:

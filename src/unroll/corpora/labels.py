@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -12,13 +12,14 @@ import numpy.typing as npt
 
 from unroll.errors import DataError
 
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 def number_labels(
     labels: Sequence[int | str], names: Sequence[str] | None, place: object
-) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    """Return the class names and each label's number.
+) -> tuple[tuple[str, ...], dict[int | str, int]]:
+    """Return the class names, and the number of each label; `label_ids` reads other tables of the data by these.
 
     `names` are used where every label is one of them or an index into them. Otherwise labels that are names keep them,
     in their order, and integers are named by their digits.
@@ -29,26 +30,36 @@ def number_labels(
     distinct = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
     if len(distinct) < 2:
         raise DataError(f"{place}: every row has the label {distinct[0]!r:.80}; a classifier needs two classes or more")
-    if names is None or not set(distinct) <= _numbers(names).keys():
+    numbers: dict[int | str, int] = {name: number for number, name in enumerate(names or ())}
+    numbers |= {number: number for number in range(len(numbers))}
+    if names is None or not set(distinct) <= numbers.keys():
         names = [str(label) for label in distinct]
-    return tuple(names), label_ids(labels, names, place)
+        numbers = {label: number for number, label in enumerate(distinct)}
+        numbers |= {name: number for number, name in enumerate(names)}
+    return tuple(names), numbers
 
 
 def label_ids(
-    labels: Sequence[int | str], names: Sequence[str], place: object, rows: Sequence[int] | None = None
+    labels: Sequence[int | str],
+    names: Sequence[str],
+    place: object,
+    rows: Sequence[int] | None = None,
+    numbers: Mapping[int | str, int] | None = None,
 ) -> npt.NDArray[np.int64]:
-    """Return each label's number in `names`. A label is a name or, where it is none, an index into them.
+    """Return each label's number in `names`.
 
     Args:
         labels: of the rows of a table, or those that there are.
         names: of the classes.
         place: of the table, for errors.
         rows: where each label stands, from 1; None: one after another.
+        numbers: of all labels, from `number_labels`. None: a label is a name, or an integer that stands for one: by its
+            digits where all names are whole numbers in ascending order, as `number_labels` makes them; else as index.
 
     Raises:
-        DataError: a label is neither; the message names place and row.
+        DataError: a label is none of these; the message names place and row.
     """
-    numbers = _numbers(names)
+    numbers = numbers or _numbers(names)
     for row, label in zip(rows or range(1, len(labels) + 1), labels, strict=True):
         if label not in numbers:
             some = ", ".join(name[:80] for name in names[:20]) + (", …" if len(names) > 20 else "")
@@ -57,11 +68,10 @@ def label_ids(
 
 
 def _numbers(names: Sequence[str]) -> dict[int | str, int]:
-    """The number of each class by its names: index, digits, name."""
-    numbers: dict[int | str, int] = {number: number for number in range(len(names))}
-    numbers |= {int(name): number for number, name in enumerate(names) if name.isdecimal()}
-    numbers |= {name: number for number, name in enumerate(names)}
-    return numbers
+    numbers: dict[int | str, int] = {name: number for number, name in enumerate(names)}
+    integers = [int(name) for name in names if _INTEGER.fullmatch(name)]
+    are_digits = len(integers) == len(names) and integers == sorted(set(integers))
+    return numbers | {integer: number for number, integer in enumerate(integers if are_digits else range(len(names)))}
 
 
 def lookalikes(names: Sequence[str]) -> list[tuple[str, str]]:

@@ -96,7 +96,7 @@ class ClassificationData(TaskData):
         test = self._tokens(corpus.test) if corpus.test else None
         self.fingerprint = train.fingerprint
         self.labels, numbers = number_labels(train.label_values, corpus.label_names, train_file)
-        labels = numbers[train.labels]
+        labels = np.array([numbers[value] for value in train.label_values], dtype=np.int64)[train.labels]
         random = np.random.default_rng(self.seed)
         block_size = config.block_size if config.split == "blocks" else 1
         rows = all_rows(len(train))
@@ -120,7 +120,7 @@ class ClassificationData(TaskData):
             self.test = select(train, ids, test_rows, labels, config)
         else:
             first_rows = np.unique(test.labels, return_index=True)[1] + 1
-            test_numbers = label_ids(test.label_values, self.labels, corpus.test, first_rows.tolist())
+            test_numbers = label_ids(test.label_values, self.labels, corpus.test, first_rows.tolist(), numbers)
             test = segmented(test, self.codec, cache_of(config))
             every = np.arange(len(test))
             self.test = select(test, encode(test, self.vocabulary), every, test_numbers[test.labels], config)
