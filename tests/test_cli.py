@@ -169,7 +169,8 @@ def test_training_from_python(shell: Shell, reviews: Path, capsys: pytest.Captur
     Path("mine/task/shop.yaml").write_text(
         "# @package _global_\ndefaults: [classification, _self_]\ntask: shop\ndata: {path: " + str(reviews) + "}\n"
     )
-    assert unroll.train("shop", QUICK, config_dir="mine")["task"] == "shop"
+    Path("mine").rename("mi,ne")
+    assert unroll.train("shop", QUICK, config_dir="mi,ne")["task"] == "shop"
 
 
 def test_what_makes_another_run_is_no_part_of_a_resume(shell: Shell) -> None:

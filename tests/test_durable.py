@@ -124,6 +124,8 @@ def test_what_killed_processes_left_is_cleared_and_nothing_else(tmp_path: Path) 
     for name in (".old.ckpt.x.tmp", ".new.ckpt.x.tmp", "kept.tmp", ".kept"):
         (tmp_path / name).write_text("")
     os.utime(tmp_path / ".old.ckpt.x.tmp", (0, 0))
+    (tmp_path / ".old.x.tmp" / "inside").mkdir(parents=True)
+    os.utime(tmp_path / ".old.x.tmp", (0, 0))
     clear(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".kept", ".new.ckpt.x.tmp", "kept.tmp"]
     clear(tmp_path, seconds=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -27,6 +28,21 @@ def typed(command: str, *arguments: object) -> str:
     True
     """
     return f"{_program()} {shlex.join([command, *map(str, arguments)])}"
+
+
+def quoted(value: object) -> str:
+    """Return the value of a setting as Hydra reads it: in quotes where it has other than plain characters."""
+    text = str(value)
+    return text if re.fullmatch(r"[\w./-]+", text, re.ASCII) else "'" + text.replace("'", "\\'") + "'"
+
+
+def resuming(run_dir: object) -> str:
+    """Return the command line that resumes a run.
+
+    >>> shlex.split(resuming("runs/01_seed=0"))[-2:]
+    ['train', "resume='runs/01_seed=0'"]
+    """
+    return typed("train", f"resume={quoted(run_dir)}")
 
 
 def _program() -> str:

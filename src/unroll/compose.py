@@ -16,6 +16,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError, OmegaConfBaseException
 
+from unroll.commands import quoted
 from unroll.errors import ConfigError
 from unroll.tasks.spec import TASKS, from_dict, unknown_key
 
@@ -55,7 +56,7 @@ def composed(settings: Sequence[str], config_dir: str | Path | None = None, conf
         ConfigError: settings or files that can't be read.
     """
     register()
-    searched = [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
+    searched = [] if config_dir is None else [f"hydra.searchpath=[{quoted(f'file://{Path(config_dir).resolve()}')}]"]
     try:
         with hydra.initialize_config_dir(str(conf), version_base="1.3"):
             return hydra.compose("train", [*settings, *searched])

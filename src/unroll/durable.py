@@ -74,12 +74,12 @@ def keep(path: Path, as_: Path) -> None:
 
 
 def clear(folder: Path, seconds: float = 3600) -> None:
-    """Delete the temporary files that killed processes left in a folder. Files younger than `seconds` stay: another
-    process may be writing them."""
+    """Delete the temporary files and folders that killed processes left in a folder. Those younger than `seconds` stay:
+    another process may be writing them."""
     for path in folder.glob(".*.tmp"):
         with suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime >= seconds:
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.scripts import Shell
-from tests.training.resuming import assert_same_run, cut_off, imdb
-from unroll.config import Config
-from unroll.errors import ConfigError
+from tests.training.resuming import assert_same, assert_same_run, cut_off, imdb
+from unroll import checkpoint
+from unroll.config import Config, to_dict
+from unroll.errors import CheckpointError, ConfigError
+from unroll.tasks.spec import from_dict
+from unroll.training import saved_run
 from unroll.training.run_dir import claimed
+from unroll.training.saved_run import settings_in
 from unroll.training.start import train
 
 
@@ -64,6 +70,45 @@ def test_another_end_continues_a_complete_run(reviews: Path, tmp_path: Path) -> 
     short = {"trainer": {"max_epochs": 1}}
     assert train(automatic(reviews, tmp_path / "run", **short))["train"]["epochs"] == 1
     assert train(automatic(reviews, tmp_path / "run", trainer={"max_epochs": 2}))["train"]["epochs"] == 2
+
+
+# Killed before the longer run has saved, and after it.
+@pytest.mark.parametrize(("hook", "count"), [("on_train_batch_start", 1), ("on_train_batch_end", 9)])
+def test_a_longer_run_that_is_killed_is_not_complete(
+    reviews: Path, tmp_path: Path, hook: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    constant = {"schedule": "constant", "learning_rate": 0.01}
+    epochs = {number: {"optimizer": constant, "trainer": {"max_epochs": number}} for number in (1, 3)}
+    train(imdb(reviews, tmp_path / "whole", **epochs[3]))
+    train(automatic(reviews, tmp_path / "run", **epochs[1]))
+    cut_off(automatic(reviews, tmp_path / "run", **epochs[3]), hook, count, monkeypatch)
+    summary = train(automatic(reviews, tmp_path / "run", **epochs[3]))
+    assert (summary["status"], summary["train"]["epochs"]) == ("completed", 3)
+    one, other = (checkpoint.load(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("whole", "run"))
+    assert other["global_step"] == one["global_step"]
+    assert_same(other["state_dict"], one["state_dict"])
+    assert settings_in(tmp_path / "run").trainer.max_epochs == 3
+
+
+def test_a_complete_run_without_its_last_checkpoint_is_left_alone(reviews: Path, tmp_path: Path, whole: Path) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    for name in ("last.ckpt", "previous.ckpt"):
+        (tmp_path / "run" / "checkpoints" / name).unlink()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    assert train(automatic(reviews, tmp_path / "run"))["status"] == "completed"
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+    with pytest.raises(CheckpointError, match=r"last\.ckpt"):
+        train(automatic(reviews, tmp_path / "run", trainer={"max_epochs": 9, "log_every_n_steps": 6}))
+
+
+def test_a_setting_that_is_missing_now_is_another_setting(tmp_path: Path) -> None:
+    own = from_dict({"encoder": {"options": {"a": 1, "b": 2}}})
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_dict(own)))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"")
+    given = from_dict({"encoder": {"options": {"a": 1}}, "run_dir": str(tmp_path), "resume": "auto"})
+    with pytest.raises(ConfigError, match=r"^encoder\.options\.b is 2 in "):
+        saved_run.automatic(given)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.scripts import in_a_process
 from tests.training.conftest import small_config
+from unroll.config import to_dict
 from unroll.errors import ConfigError
+from unroll.tasks.spec import from_dict
 from unroll.training import place
 from unroll.training.place import Place
 
@@ -64,6 +67,11 @@ def test_what_cannot_be_shared_is_refused(reviews: Path, tmp_path: Path) -> None
         place.processes(config, {})
     with pytest.raises(ConfigError, match=message):
         place.at(Place(0, 3, 0, 3), config, {})
+    own = small_config(reviews, tmp_path / "run", data={"batch_size": 2})
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(to_dict(own)))
+    with pytest.raises(ConfigError, match=message):  # by the settings that the run has
+        place.at(Place(0, 3, 0, 3), from_dict({"resume": str(tmp_path / "run")}), {})
     with pytest.raises(ConfigError, match=r"trainer\.devices=3 and trainer\.num_nodes=1, but 2 processes were started"):
         place.at(Place(0, 2, 0, 2), config, {})
     config.trainer.num_nodes = 2

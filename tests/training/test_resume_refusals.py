@@ -16,6 +16,7 @@ from tests.training.resuming import Killer, cut_off, end_at, go_on, imdb
 from unroll import checkpoint
 from unroll.errors import CheckpointError, ConfigError, UserError
 from unroll.inference.evaluate import evaluate
+from unroll.training.resume import find_start
 
 
 @pytest.fixture
@@ -39,6 +40,16 @@ def test_settings_that_would_change_the_result_are_refused(cut: Path, changes: d
 
 def test_settings_that_change_nothing_may_be_given(cut: Path) -> None:
     go_on(cut, **{"checkpoint.every_n_steps": 2, "data.workers": 1, "encoder.hidden_size": 12})
+
+
+def test_what_a_task_says_of_its_data_may_be_any_plain_value(cut: Path) -> None:
+    path = cut / "checkpoints" / "last.ckpt"
+    content = checkpoint.load(path)
+    about = {"mean": 0.5, "is_scaled": True, "units": {"m": 1}}
+    checkpoint.save(content | about, path)
+    found = find_start(cut, {}).about
+    assert {name: found[name] for name in about} == about
+    assert not any(isinstance(value, torch.Tensor) for value in found.values())
 
 
 def test_another_corpus_is_named_by_its_fingerprint(cut: Path, tmp_path: Path) -> None:

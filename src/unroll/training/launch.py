@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any
 
 from unroll import progress, runtime
-from unroll.commands import typed
+from unroll.commands import resuming
 from unroll.config import Config
 from unroll.errors import Elsewhere, Interrupted, UserError
 from unroll.tasks.spec import TASKS
@@ -61,7 +61,7 @@ def run(count: int, run_dir: Path, config: Config, changes: Mapping[str, Any]) -
     codes = {rank: process.exitcode or 0 for rank, process in enumerate(started) if rank not in outlasted}
     if any(codes.values()):
         is_saved = (run_dir / "checkpoints" / "last.ckpt").exists() or stopped_before_training(run_dir)
-        then = f"resume it: {typed('train', f'resume={run_dir}')}" if is_saved else "nothing was saved"
+        then = f"resume it: {resuming(run_dir)}" if is_saved else "nothing was saved"
         raise _reason(codes, said, received, then)
 
 

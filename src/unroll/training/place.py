@@ -108,7 +108,7 @@ def at(place: Place, config: Config, changes: Mapping[str, Any]) -> tuple[Config
             f"trainer.devices={trainer.devices} and trainer.num_nodes={trainer.num_nodes}, but {place.world_size} "
             "processes were started; leave both out"
         )
-    check(config, place.world_size)
+    check(settings_of(config), place.world_size)
     values = {"trainer.devices": place.local_size, "trainer.num_nodes": nodes}
     trainer = dataclasses.replace(trainer, devices=place.local_size, num_nodes=nodes)
     return dataclasses.replace(config, trainer=trainer), {**changes, **values} if config.resume else dict(changes)

@@ -28,6 +28,8 @@ _SCHEMA: dict[str, type] = {
     "versions.unroll": str,
 }
 
+_HEAVY = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers", "random")
+
 
 @dataclass(frozen=True)
 class Start:
@@ -37,9 +39,9 @@ class Start:
     config: Any
     step: int  # optimiser steps done
     csv_rows: int | None  # written by then; None if it was saved without logger=csv
-    about: dict[str, Any]  # what `about` of the data gave, among others
+    about: dict[str, Any]  # what `about` of the data gave, among others; no tensors
     data: dict[str, Any]  # as `describe` of the data gave it
-    extends: bool  # whether the run had finished
+    extends: bool  # whether the run had finished, and is continued by another end
     notes: tuple[str, ...]  # what to say of it
 
 
@@ -101,9 +103,9 @@ def find_start(run_dir: Path, changes: Mapping[str, Any]) -> Start:
         config=config,
         step=content["global_step"],
         csv_rows=content.get("csv_rows"),
-        about={name: value for name, value in content.items() if isinstance(value, list | str)},
+        about={name: value for name, value in content.items() if name not in _HEAVY},
         data=content["data"],
-        extends=has_ended,
+        extends=extends and content["callbacks"]["Checkpointing"]["finished"],
         notes=tuple(notes),
     )
 

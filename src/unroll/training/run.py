@@ -20,7 +20,7 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping
 
 from unroll import checkpoint, progress, ranks
-from unroll.commands import typed
+from unroll.commands import resuming
 from unroll.config import Config, to_dict
 from unroll.durable import write_text
 from unroll.errors import DataError, Diverged, Elsewhere, Interrupted, Pruned, UserError, memory_error
@@ -113,7 +113,8 @@ def _train(
     for note in notes:
         progress.say(note)
     (run_dir / "error.log").unlink(missing_ok=True)  # of what ended it before
-    _write_settings(config, run_dir)
+    if start is None or not start.extends:  # else the folder is that of a finished run until this one has saved
+        _write_settings(config, run_dir)
     status = "failed"
     try:
         run.fit_and_test()
@@ -144,7 +145,7 @@ def _explained(error: Exception, run: Run) -> UserError:
     """Return the error that says in one line what ended a run, and keep the traceback in `error.log`."""
     log, kept = run.run_dir / "error.log", run.checkpoints.last
     if ranks.is_lost(error):  # the other process has written it
-        then = f"resume it: {typed('train', f'resume={run.whole}')}" if kept.exists() else "nothing is saved"
+        then = f"resume it: {resuming(run.whole)}" if kept.exists() else "nothing is saved"
         return Elsewhere(message=f"another process of the run has ended; {then}" if ranks.local_rank() == 0 else "")
     with suppress(OSError):  # the disk may be full, and that may be what the error says
         write_text(log, traceback.format_exc())
@@ -162,8 +163,7 @@ def _explained(error: Exception, run: Run) -> UserError:
 
 def _unwritable(error: OSError, run: Run) -> str:
     kept = run.checkpoints.last
-    resume = typed("train", f"resume={run.whole}")
-    then = f"then resume from {kept}: {resume}" if kept.exists() else "no checkpoint was saved"
+    then = f"then resume from {kept}: {resuming(run.whole)}" if kept.exists() else "no checkpoint was saved"
     return f"{error.filename or run.run_dir}: {error.strerror or error}; make room or give permission; {then}"
 
 
@@ -205,7 +205,7 @@ class Run:
             self.module.monitor_mode,
             config.checkpoint.every_n_steps,
             config.checkpoint.every_n_minutes,
-            extends=start is not None and start.extends,
+            reopen=self._reopen if start is not None and start.extends else None,
         )
         self.trainer = Trainer(
             **trainer_arguments(config),
@@ -215,6 +215,11 @@ class Run:
         # Lightning does this only after it has loaded a checkpoint, and copied the weights to be averaged: numbers in
         # float64 would be rounded.
         self.trainer.precision_plugin.convert_module(self.module)
+
+    def _reopen(self) -> None:
+        """Have the folder of a finished run say that it continues, and by which settings."""
+        (self.run_dir / "summary.json").unlink(missing_ok=True)
+        _write_settings(self.config, self.run_dir)
 
     def _callbacks(self) -> list[Callback]:
         spec, config = TASKS[self.config.kind], self.config

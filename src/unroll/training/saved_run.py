@@ -46,11 +46,13 @@ def automatic(config: Config) -> tuple[Config, dict[str, Any]]:
     if config.run_dir is None:
         raise ConfigError("resume=auto needs run_dir=DIR, the folder of the run to start or to resume")
     run_dir = Path(config.run_dir)
-    if not (run_dir / "checkpoints" / "last.ckpt").exists() and not (run_dir / PRETRAINING).is_dir():
+    is_saved = (run_dir / "checkpoints" / "last.ckpt").exists() or (run_dir / PRETRAINING).is_dir()
+    if not is_saved and not is_complete(run_dir):
         return dataclasses.replace(config, resume=None), {}
     own = settings_in(run_dir)
     before, now = flat(to_dict(own)), flat(to_dict(config))
-    differ = {key: value for key, value in now.items() if value != before.get(key) and key not in ("resume", "run_dir")}
+    keys = [key for key in now | before if key not in ("resume", "run_dir")]
+    differ = {key: now.get(key) for key in keys if now.get(key) != before.get(key)}
     changed(own, run_dir, differ)
     return dataclasses.replace(config, resume=str(run_dir), run_dir=None), differ
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Checkpointing(Callback):
         mode: str,
         every_n_steps: int | None,
         every_n_minutes: float | None,
-        extends: bool = False,
+        reopen: Callable[[], None] | None = None,
     ) -> None:
         """Save `last.ckpt` after each validation, at the end, and every so often.
 
@@ -55,9 +56,9 @@ class Checkpointing(Callback):
             mode: "max" or "min", which is better.
             every_n_steps: optimiser steps.
             every_n_minutes: since the last time.
-            extends: whether a run that had finished is to be continued.
+            reopen: where a run that had finished is continued: called in all processes, before it is first saved.
         """
-        self.extends = extends
+        self._reopen, self._extends = reopen, reopen is not None
         self.folder, self.monitor, self.mode = folder, monitor, mode
         self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
         self.best_metrics: dict[str, float] = {}  # the validation that `best.ckpt` was saved after
@@ -67,7 +68,8 @@ class Checkpointing(Callback):
         self._agreed_at = time.monotonic()
         self._position: dict[str, int] | None = None  # of the batch that begins
         self._random: dict[str, Any] | None = None  # to be restored when training begins
-        self.received = 0  # a signal, which stops the run where it is saved next
+        self.received = 0  # a signal to this rank
+        self.agreed = 0  # a signal that all ranks know of. It stops the run where it is saved next
         self.has_stopped = False  # all ranks, saved, at the beginning of this batch
 
     @property
@@ -104,10 +106,10 @@ class Checkpointing(Callback):
         is_late = self.every_n_minutes is not None and now - self._saved_at >= 60 * self.every_n_minutes
         steps, microseconds = step - self._agreed_step, int(1e6 * (now - self._agreed_at))
         self._agreed_at, self._agreed_step = now, step
-        late, self.received, longest = ranks.largest([is_late and ranks.rank() == 0, self.received, microseconds])
+        late, self.agreed, longest = ranks.largest([is_late and ranks.rank() == 0, self.received, microseconds])
         pause = int(1e6 * SECONDS_BETWEEN_AGREEMENTS * steps / max(1, longest)) if ranks.world_size() > 1 else 1
         self._agree_at = step + max(1, pause)
-        return bool(late), bool(self.received)
+        return bool(late), bool(self.agreed)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -137,14 +139,18 @@ class Checkpointing(Callback):
         self.save_last(trainer)
 
     def agree(self) -> None:
-        """Take over a signal that another rank received. Waits for all ranks."""
-        (self.received,) = ranks.largest([self.received])
+        """Find out whether any rank has received a signal. Waits for all ranks. One that comes meanwhile is found the
+        next time."""
+        (self.agreed,) = ranks.largest([self.received])
 
     def save_last(self, trainer: Trainer) -> None:
         """Write `last.ckpt` as the run stands now."""
         self._validated, self._saved_step, self._saved_at = False, trainer.global_step, time.monotonic()
         loggers.save(trainer.loggers)
         _check(trainer)
+        if self._reopen is not None:
+            self._reopen()
+            self._reopen = None
         if ranks.rank() == 0:
             durable.keep(self.last, self.previous)
         trainer.save_checkpoint(self.last)
@@ -157,7 +163,7 @@ class Checkpointing(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._random, self._saved_step = checkpoint["random"], checkpoint["global_step"]
-        if self.extends:
+        if self._extends:
             lightning_loops.reopen(checkpoint["loops"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -180,7 +186,7 @@ class Checkpointing(Callback):
             torch.manual_seed(torch.initial_seed() + (rank << 40) + (self._saved_step << 8))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._finished and not self.extends:  # early, perhaps, which Lightning does not remember
+        if self._finished and not self._extends:  # early, perhaps, which Lightning does not remember
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from unroll import ranks
-from unroll.commands import typed
+from unroll.commands import resuming
 from unroll.errors import Elsewhere, Interrupted
 from unroll.training.callbacks.checkpointing import Checkpointing
 
@@ -69,13 +69,11 @@ class StopOnSignal(Callback):
         self._restore()
 
     def _stop(self) -> None:
-        if (number := self.checkpoints.received) and ranks.rank():
+        if (number := self.checkpoints.agreed) and ranks.rank():
             raise Elsewhere(128 + number)
         if number:
             name = signal.Signals(number).name
-            raise Interrupted(
-                f"stopped by {name}; the run is saved; resume it: {typed('train', f'resume={self.run_dir}')}", number
-            )
+            raise Interrupted(f"stopped by {name}; the run is saved; resume it: {resuming(self.run_dir)}", number)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._restore()
