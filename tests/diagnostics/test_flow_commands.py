@@ -45,6 +45,13 @@ def test_models_stand_side_by_side(shell: Shell) -> None:
     assert Path("flow.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_file_is_no_setting(shell: Shell) -> None:
+    Path("01_seed=0").mkdir()
+    Path("01_seed=0/best.ckpt").write_bytes(b"none")
+    said = shell("diagnose.py", "gradient-flow", "01_seed=0/best.ckpt", "--text", TEXT)
+    assert said.one_line().startswith("error: 01_seed=0/best.ckpt: ")
+
+
 @pytest.mark.parametrize(
     "flow",
     [

@@ -93,3 +93,6 @@ def test_settings_that_do_not_exist_or_are_whole_numbers() -> None:
         read([TASK, "encoder.hidden_size=interval(16,32)"])[1].first()
     with pytest.raises(ConfigError, match=r"sweep\.sampler=grid needs single values"):
         read([TASK, "model.dropout=interval(0,1)"])[1].grid()
+    for large in (["seed=int(interval(0,4000000000))"], ["seed=range(0,1000)", "data.batch_size=range(1,1000)"]):
+        with pytest.raises(ConfigError, match=r"sweep\.sampler=grid: there are more than 100,000 combinations"):
+            read([TASK, *large])[1].grid()

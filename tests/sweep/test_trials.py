@@ -115,6 +115,11 @@ def test_an_impossible_setting_fails_alone_and_the_best_is_tested_once(
     assert command.endswith("trainer.max_epochs=1 encoder.dropout=0")
     tested = [line for line in screen.getvalue().splitlines() if line.startswith("on the test split: accuracy")]
     assert len(tested) == 2 and tested[0] == tested[1]
+    sweep.journal.most_trials, sweep.config_dir = 3, Path("mine")  # one trial is to come; presets of one's own
+    with display(Console(file=screen, width=400)):
+        results.show(sweep, test=True)
+    assert screen.getvalue().count("on the test split") == 2
+    assert " train --config-dir mine " in screen.getvalue()
     assert (tmp_path / "a" / "history.png").read_bytes().startswith(b"\x89PNG")
     events = EventAccumulator(str(tmp_path / "a" / "trials" / "0001" / "tensorboard"))
     events.Reload()
@@ -205,6 +210,7 @@ def test_the_command(shell: Shell, reviews: Path, monkeypatch: pytest.MonkeyPatc
         "error: seed is 0 in a and stays so, and 3 was given; write what it was, or name another sweep.dir"
     )
     assert "needs a folder" in shell("sweep.py", "task=imdb", "seed=1,2").one_line()
+    assert "threads=-1: must be" in shell("sweep.py", "task=imdb", "sweep.dir=b", "threads=-1", "seed=1,2").one_line()
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("SLURM_LOCALID", "0")

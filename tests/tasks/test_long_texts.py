@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,18 @@ def test_what_is_stored_is_read_again_until_the_file_changes(tmp_path: Path, mon
         assert_same(first, read(path, tmp_path / "data", data__max_characters=1000))
     path.write_text(TEXT.replace("captain", "sailors"))
     assert read(path, tmp_path / "data", data__max_characters=1000).fingerprint != first.fingerprint
+
+
+def test_another_file_of_the_same_name_size_and_time_is_read(tmp_path: Path) -> None:
+    found = []
+    for name, text in (("a", TEXT), ("b", TEXT.replace("captain", "sailors"))):
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "text.txt"
+        path.write_text(text)
+        os.utime(path, (1, 1))
+        found.append(read(path, tmp_path / "data", data__max_characters=1000))
+    assert found[0].fingerprint != found[1].fingerprint
+    assert not np.array_equal(found[0].train.ids, found[1].train.ids)
 
 
 def test_a_torn_store_is_made_anew(tmp_path: Path) -> None:

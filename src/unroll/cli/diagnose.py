@@ -58,7 +58,7 @@ def flow(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name} {value}: must be at least 1")
-    configs = {name: _config(name) for name in arguments.models if "=" in name}
+    configs = {name: _config(name) for name in arguments.models if "=" in name and not Path(name).exists()}
     text = arguments.text if arguments.file is None else read_text(arguments.file)[0]
     runtime.configure()
     from unroll.diagnostics import flow_picture

@@ -10,7 +10,7 @@ from unroll.cli.screen import parser
 from unroll.config.fields import brief
 from unroll.config.sweep import SweepConfig
 from unroll.errors import ConfigError, UserError
-from unroll.tasks.spec import TASKS
+from unroll.tasks.spec import TASKS, from_dict
 from unroll.training import place
 
 
@@ -53,6 +53,7 @@ def main(arguments: list[str]) -> None:
 
     config, space = read(given.settings)
     values = space.first(given.config_dir)
+    from_dict({"kind": values.kind, "threads": values.threads})  # the one setting that is used before a trial begins
     with progress.display(Console()):
         progress.say(f"{values.task}: loading torch and Lightning")
         runtime.configure(values.threads, full_windows=TASKS[values.kind].full_windows)

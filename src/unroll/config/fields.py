@@ -81,7 +81,7 @@ def build(default: Any, values: Any, prefix: str = "") -> Any:
 def unknown_key(key: str, known: list[str]) -> ConfigError:
     """Return the error for a dotted key that is no setting, with the nearest one that is."""
     near = [RENAMED[key]] if key in RENAMED else get_close_matches(key, known, n=1, cutoff=0.6)
-    hint = f"did you mean '{near[0]}'?" if near else "`python scripts/train.py --cfg job` lists them all"
+    hint = f"did you mean '{near[0]}'?" if near else "`unroll train --cfg job` lists them all"
     return ConfigError(f"there is no setting '{brief(key)}'; {hint}")
 
 

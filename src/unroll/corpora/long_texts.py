@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from unroll.errors import DataError
 
 CHUNK = 2**20  # characters of a chunk, about, and bytes that are read at a time
 LONGEST_LINE = 2**23  # characters; a longer line is cut
+ENDS = 4096  # bytes of a file, at each end, by which it is known again
 PLAIN = (".txt", ".txt.gz")
 
 
@@ -35,8 +37,9 @@ class LongText:
         return f"{self.files[0]}" + (f" (and {more} more)" if more else "")
 
     def state(self) -> list[object]:
-        """Return what tells whether the files have changed, without reading them: sizes and times, and the options."""
-        files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.files]
+        """Return what tells whether the files have changed, without reading them all: names, sizes and times, what
+        they begin and end with, and the options."""
+        files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns, _ends(path)) for path in self.files]
         return [*files, codec(self.encoding), self.text_column]
 
     def chunks(self, doing: str = "reading") -> Iterator[str]:
@@ -72,6 +75,14 @@ def find_long_text(path: Path, encoding: str, text_column: str, max_characters: 
     is_packed = _is_known(path) and path.suffix.lower() != ".txt"
     is_long = path.is_file() and (is_packed or path.stat().st_size > max_characters)
     return LongText((path,), encoding, text_column) if is_long else None
+
+
+def _ends(path: Path) -> str:
+    """Return a digest of the first and the last bytes of a file. The last of a .gz file depend on all of its text."""
+    with reading(path), path.open("rb") as file:
+        first = file.read(ENDS)
+        file.seek(max(0, path.stat().st_size - ENDS))
+        return hashlib.sha256(first + file.read(ENDS)).hexdigest()
 
 
 def _is_known(path: Path) -> bool:

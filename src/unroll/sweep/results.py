@@ -54,11 +54,12 @@ def show(worker: Worker, test: bool = False) -> None:
         say(f"best: trial {found.number}, {worker.objective} {found.value:.4f}")
         more = "importance.png" if importances else "for importance.png there are too few complete trials that differ"
         say(f"pictures, in {journal.folder}: history.png; {more}")
-        if test and not counts["running"]:
+        if test and not counts["running"] and len(trials) >= journal.most_trials:
             say(f"on the test split: {_tested(worker, found)}")
         say("")
         say("Next:")
-        say(f"  {typed('train', *worker.space.settings(found.params))}")
+        presets = [] if worker.config_dir is None else ["--config-dir", worker.config_dir]
+        say(f"  {typed('train', *presets, *worker.space.settings(found.params))}")
         say(f"  tensorboard --host 127.0.0.1 --logdir {shlex.quote(str(journal.folder))}")
 
 

@@ -21,6 +21,7 @@ from unroll.config import fields
 from unroll.config.sweep import SweepConfig
 from unroll.errors import ConfigError
 
+LARGEST_GRID = 100_000  # combinations of values
 _OWN = "sweep."
 # Settings that a trial has of the sweep, and why they can't be given.
 _TAKEN = {
@@ -68,11 +69,14 @@ class Space:
             raise
 
     def grid(self) -> list[dict[str, Any]]:
-        """Return every combination of values. Raises ConfigError where there are infinitely many."""
-        return [
-            dict(zip(self.swept, values, strict=True))
-            for values in itertools.product(*(_values(key, each) for key, each in self.swept.items()))
-        ]
+        """Return every combination of values. Raises ConfigError where there are more than `LARGEST_GRID`."""
+        values = [_values(key, each) for key, each in self.swept.items()]
+        if math.prod(map(len, values)) > LARGEST_GRID:
+            raise ConfigError(
+                f"sweep.sampler=grid: there are more than {LARGEST_GRID:,} combinations of values; write fewer, or "
+                "sweep.sampler=random"
+            )
+        return [dict(zip(self.swept, each, strict=True)) for each in itertools.product(*values)]
 
 
 def read(settings: Sequence[str]) -> tuple[SweepConfig, Space]:
@@ -173,4 +177,4 @@ def _values(key: str, distribution: BaseDistribution) -> Sequence[Any]:
     low, step = Decimal(str(distribution.low)), Decimal(str(distribution.step))
     count = int((Decimal(str(distribution.high)) - low) / step) + 1
     kind = int if isinstance(distribution, IntDistribution) else float
-    return [kind(low + number * step) for number in range(count)]
+    return [kind(low + number * step) for number in range(min(count, LARGEST_GRID + 1))]
