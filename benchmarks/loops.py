@@ -10,6 +10,8 @@ import json
 import sys
 from collections.abc import Callable
 
+import torch
+
 from benchmarks import plain_classifier, plain_language_model
 from benchmarks.request import AnyConfig
 from unroll.config import ClassificationConfig
@@ -24,7 +26,10 @@ def make_ways(config: AnyConfig) -> dict[str, Callable[[int, int], float]]:
 
 
 def main() -> None:
-    ways = make_ways(from_dict(json.loads(sys.stdin.readline())))
+    config = from_dict(json.loads(sys.stdin.readline()))
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    ways = make_ways(config)
     for order in sys.stdin:
         way, turn, steps = order.split()
         print(ways[way](int(turn), int(steps)), flush=True)

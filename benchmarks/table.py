@@ -123,7 +123,7 @@ class Table:
                 drawn = axes.barh(places, [row.get(column) or 0 for row in self.rows], thickness, label=name)
                 axes.bar_label(drawn, [self._cell(row, column) for row in self.rows], padding=3, fontsize=8)
             values = [row[column] for row in self.rows for column in bars.values if row.get(column)]
-            if values and max(values) > 50 * min(values):
+            if values and 0 < 50 * min(values) < max(values):
                 axes.set_xscale("log")
                 axes.set_xlim(right=max(values) * 8)
             else:

@@ -7,7 +7,9 @@ import hashlib
 import io
 import os
 import pickle
+import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +153,65 @@ def test_a_compressed_file_is_refused(tmp_path: Path) -> None:
             archive.writestr(name, plain.read(name))
     assert torch.load(io.BytesIO(packed.getvalue()), weights_only=True)["task"] == "imdb"  # torch would read it
     assert "damaged" in refused(sealed(tmp_path / "model.ckpt", packed.getvalue()))
+
+
+def zipped(content: Any) -> tuple[bytes, bytes, int]:
+    """What `torch.save` writes: the parts, the list of them, and their number, all in the plainest form."""
+    buffer, plain = io.BytesIO(), io.BytesIO()
+    torch.save(content, buffer)
+    with zipfile.ZipFile(buffer) as archive, zipfile.ZipFile(plain, "w") as copy:
+        for name in archive.namelist():
+            copy.writestr(f"x/{name.partition('/')[2]}", archive.read(name))
+    data = plain.getvalue()
+    number, size, start = struct.unpack("<HLL", data[-22:][10:20])
+    return data[:start], data[start : start + size], number
+
+
+def behind_a_legacy_file() -> bytes:
+    legacy, honest = io.BytesIO(), io.BytesIO()
+    torch.save({"task": "other"}, legacy, _use_new_zipfile_serialization=False)
+    torch.save(CONTENT, honest)
+    return legacy.getvalue() + honest.getvalue()
+
+
+def with_a_second_program() -> bytes:
+    buffer, other = io.BytesIO(), io.BytesIO()
+    torch.save(CONTENT, buffer)
+    torch.save({"task": "other"}, other)
+    with zipfile.ZipFile(other) as archive, zipfile.ZipFile(buffer, "a") as honest:
+        folder = honest.namelist()[0].partition("/")[0]
+        honest.writestr(f"{folder}/DATA.PKL", archive.read(next(n for n in archive.namelist() if "data.pkl" in n)))
+    return buffer.getvalue()
+
+
+def with_two_lists_of_parts() -> bytes:
+    """`zipfile` takes the list before the end, torch that at the place which the end names."""
+    parts, listed, number = zipped({"task": "other", "pad": "a" * 3000})
+    honest, honest_list, same_number = zipped({"task": "imdb"})
+    assert (len(listed), number) == (len(honest_list), same_number)
+    moved, place = bytearray(honest_list), 0
+    while place < len(moved):
+        name, extra, comment = struct.unpack("<HHH", moved[place + 28 : place + 34])
+        (start,) = struct.unpack("<L", moved[place + 42 : place + 46])
+        moved[place + 42 : place + 46] = struct.pack("<L", start + len(parts) - len(honest))
+        place += 46 + name + extra + comment
+    end = struct.pack("<HHHHLLH", 0, 0, number, number, len(listed), len(parts), 0)
+    return parts + listed + honest + bytes(moved) + b"PK\5\6" + end
+
+
+@pytest.mark.parametrize("make", [behind_a_legacy_file, with_a_second_program, with_two_lists_of_parts])
+def test_what_is_checked_is_what_torch_reads(tmp_path: Path, make: Callable[[], bytes]) -> None:
+    content = make()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:  # what an honest reader finds is harmless
+        program = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+        assert b"imdb" in archive.read(program)
+    assert torch.load(io.BytesIO(content), weights_only=True)["task"] == "other"  # and torch reads something else
+    assert "damaged, or not a checkpoint of unroll (it " in refused(sealed(tmp_path / "model.ckpt", content))
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.ckpt")
+    assert "it is no regular file" in refused(tmp_path / "model.ckpt")
 
 
 def same(one: Any, other: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import runpy
 import shlex
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,6 +24,7 @@ from unroll.cli import main, run
 from unroll.cli.multirun import Job, Multirun
 from unroll.commands import COMMANDS, typed
 from unroll.errors import ConfigError, UserError, memory_error
+from unroll.inference.classify import Prediction
 from unroll.progress import display
 
 QUICK = ("encoder.hidden_size=8", "model.embedding_size=8", "trainer.max_steps=3")
@@ -223,3 +226,12 @@ def test_display_is_of_the_block_alone() -> None:
     with display(Console(quiet=True)):
         assert progress._display.get() is not None
     assert progress._display.get() is None
+
+
+def test_a_probability_that_is_no_number_is_not_printed(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = Prediction("good", math.nan, {"bad": math.nan, "good": math.nan}, tokens=1, unknown=0)
+    model = SimpleNamespace(predict_stream=lambda texts: (unknown for _ in texts))
+    monkeypatch.setattr("unroll.cli.predict.load_model", lambda *arguments: model)
+    said = shell("predict", "best.ckpt", "a film", "--json")
+    assert said.code == 1
+    assert said.one_line() == "error: the model's logits are not finite: its training diverged; use another model"

@@ -114,6 +114,9 @@ def test_typing_moves_the_bars_word_by_word(classifier: Running, page_of: Any) -
     assert page.locator("#words .for").get_attribute("title") == "+3.04 in log-odds"
     page.fill("#text", "")
     page.locator("#answer").wait_for(state="hidden")
+    page.set_viewport_size({"width": 500, "height": 800})  # which draws the answer anew where there is one
+    page.wait_for_timeout(100)
+    assert page.locator("#answer").is_hidden()
 
 
 def test_a_text_is_never_markup(classifier: Running, page_of: Any) -> None:
@@ -145,6 +148,10 @@ def test_text_is_written_and_coloured(writer: Running, page_of: Any) -> None:
     assert page.locator("#plain").text_content() == "So ab\n<ab\n<ab\n<"
     assert page.locator("#written span").count() == 13
     assert page.locator("#written span").nth(1).get_attribute("title") == "0.50 bits"
+    page.fill("#prompt", "bytes")
+    page.click("#write")
+    page.locator("#status", has_text="Done after 6 characters, 1.00 bits of surprise on average.").wait_for()
+    assert page.locator("#written span").nth(1).get_attribute("title") == "1.00 bits"
     page.fill("#prompt", "fail")
     page.click("#write")
     page.locator("#error", has_text="The text ends here: the model's logits are not finite.").wait_for()

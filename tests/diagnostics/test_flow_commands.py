@@ -45,6 +45,13 @@ def test_models_stand_side_by_side(shell: Shell) -> None:
     assert Path("flow.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_model_without_a_loss_at_a_step_is_refused(shell: Shell) -> None:
+    said = shell("diagnose.py", "gradient-flow", "task=pretraining", "--text", TEXT)
+    assert said.one_line() == (
+        "error: task=pretraining: has no loss at a single step; name a classifier or a language model"
+    )
+
+
 def test_a_file_is_no_setting(shell: Shell) -> None:
     Path("01_seed=0").mkdir()
     Path("01_seed=0/best.ckpt").write_bytes(b"none")

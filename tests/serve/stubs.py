@@ -24,7 +24,7 @@ class StubClassifier:
     def __init__(self, labels: tuple[str, str] = ("bad", "good")) -> None:
         self.labels = labels
         self.config = SimpleNamespace(kind="classification", task="films")
-        self.data: dict[str, Any] = {"origin": "/home/me/films.csv", "train": 1234}
+        self.data: dict[str, Any] = {"source": "local", "origin": "me/films.csv", "train": 1234}
         self.calls: deque[list[str]] = deque(maxlen=20)
         self.gate = threading.Event()
         self.gate.set()
@@ -71,7 +71,10 @@ class StubWriter:
                 time.sleep(self.pause)
             if prompt == "fail" and step == 3:
                 raise UserError("the model's logits are not finite")
-            yield "ab\n<"[step % 4], None if step == 0 and not prompt else 0.5
+            if prompt == "bytes":  # two make a character
+                yield "" if step % 2 == 0 else "ä", 0.5
+            else:
+                yield "ab\n<"[step % 4], None if step == 0 and not prompt else 0.5
 
 
 def main() -> None:

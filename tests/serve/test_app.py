@@ -273,7 +273,7 @@ class Parsed(HTMLParser):
 def test_names_from_outside_are_text_on_the_page_and_nothing_else() -> None:
     model = StubClassifier((NASTY, CONTROL))
     model.config.task = "films"
-    model.data["origin"] = f"http://x/{NASTY}"
+    model.data |= {"source": "hub", "origin": f"http://x/{NASTY}"}
     client = TestClient(make_app(model))
     answer = client.get("/")
     page = Parsed(answer.text)
@@ -292,7 +292,7 @@ def test_names_from_outside_are_text_on_the_page_and_nothing_else() -> None:
 
 def test_the_card_says_what_the_model_is_and_names_no_folder(client: TestClient) -> None:
     page = Parsed(client.get("/").text)
-    assert "/home/me" not in page.text
+    assert "me/" not in page.text
     for part in ("films.csv", "1,234 for training", "stub, 1 layer of 2 units", "bad, good"):
         assert part in page.text
 

@@ -241,7 +241,8 @@ def test_a_port_in_use_and_an_address_of_another_machine_are_one_line(shell: She
         done = shell("serve", "no.ckpt", "--port", port)
         assert done.code == 1
         assert f"127.0.0.1:{port}: can't listen there (Address already in use); choose another" in done.one_line()
-    for host in ("203.0.113.1", "no such host"):
+    assert "abc is no port" in shell("serve", "no.ckpt", "--port", "abc").err
+    for host in ("203.0.113.1", "no such host", "a..b"):
         with pytest.raises(UserError, match="--host"):
             listen(host, 8000)
     done = shell("serve", "no.ckpt", "--port", "0")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -74,6 +75,8 @@ def load(path: Path) -> dict[str, Any]:
 
     foreign = f"{path}: damaged, or not a checkpoint of unroll"
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe may have no end
+            raise CheckpointError(f"{path}: can't be read (it is no regular file); name a file such as best.ckpt")
         with path.open("rb") as file:
             if not _is_whole(file):
                 raise CheckpointError(f"{foreign}; nothing in it was run")

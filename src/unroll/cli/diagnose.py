@@ -69,7 +69,10 @@ def flow(arguments: argparse.Namespace) -> None:
     flows = {}
     for name in arguments.models:
         config = configs.get(name)
-        model = TASKS[config.kind].load("model").untrained(config, text) if config else load(Path(name), engine="torch")
+        kind = TASKS[config.kind].load("model") if config else load(Path(name), engine="torch")
+        if not hasattr(kind, "look_ahead"):
+            raise ConfigError(f"{name}: has no loss at a single step; name a classifier or a language model")
+        model = kind.untrained(config, text) if config else kind
         model.model.double()  # a gradient that has fallen by 1e-23 is still one
         x, loss = probe(model, text, arguments.lags)
         encoder = model.model.encoder

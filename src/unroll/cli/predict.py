@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ from typing import Any
 from unroll.cli.model import add_engine, add_model, load_model
 from unroll.cli.screen import on_stderr, parser
 from unroll.corpora.files import read_texts
-from unroll.errors import ConfigError
+from unroll.errors import ConfigError, UserError
 from unroll.shown import shown
 from unroll.tasks.spec import TASKS
 
@@ -61,6 +62,8 @@ def predicted(given: argparse.Namespace, texts: Iterable[str]) -> Iterator[Answe
     """Ask a classifier about each text."""
     model, beginnings = load_model(given.checkpoint, "predict", given.engine), deque[str]()
     for prediction in model.predict_stream(_noting(texts, beginnings)):
+        if not math.isfinite(prediction.probability):
+            raise UserError("the model's logits are not finite: its training diverged; use another model")
         yield vars(prediction), prediction.answer, beginnings.popleft(), prediction.note
 
 

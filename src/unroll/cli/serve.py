@@ -55,10 +55,9 @@ def main(arguments: list[str]) -> None:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port < 2**16:
-        raise argparse.ArgumentTypeError(f"{port} is no port; there are 0 to 65535")
-    return port
+    if not text.isdecimal() or int(text) >= 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is no port; there are 0 to 65535")
+    return int(text)
 
 
 def _log_to_stderr() -> None:

@@ -179,12 +179,14 @@ def surprise(model: LoadedLanguageModel, text: str) -> Surprise:
     """Ask a language model how likely each token of a text was after the tokens before it.
 
     Raises:
-        DataError: the text has fewer than two tokens: there is nothing to predict.
+        DataError: the text has fewer than two tokens: there is nothing to predict. Or it has more than `MOST_TOKENS`.
         UserError: the model's logits are not finite.
     """
     tokenized, codec = model.codec.tokenize(text), model.codec
     if len(tokenized) < 2:
         raise DataError(f"the text has {len(tokenized)} {model.unit}, but the first is not predicted; give two or more")
+    if len(tokenized) > MOST_TOKENS:
+        raise DataError(f"the text to explain has more than {MOST_TOKENS:,} {model.unit}; give a shorter one")
     ids = torch.from_numpy(tokenized.ids).long()[None].to(next(model.model.parameters()).device)
     logits, _ = model.model(ids[:, :-1])
     logarithms = F.log_softmax(logits[0].double(), dim=-1)

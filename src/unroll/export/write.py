@@ -120,7 +120,7 @@ def _narrowed(arrays: Arrays, half: bool) -> dict[str, Any]:
     wanted = np.float16 if half else np.float32
     kinds = {name: wanted if array.dtype.kind == "f" else array.dtype for name, array in arrays.items()}
     with np.errstate(over="ignore"):
-        narrow = {name: np.ascontiguousarray(array, kinds[name]) for name, array in arrays.items()}
+        narrow = {name: np.asarray(array, kinds[name], order="C") for name, array in arrays.items()}
     for name, array in narrow.items():
         if not np.isfinite(array).all():
             raise UserError(f"the weight {name} is too large for half precision; export without --half")

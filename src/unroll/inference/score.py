@@ -78,7 +78,6 @@ def dynamic_predictions(model: LanguageModel, ids: Ids, rms: dict[str, Tensor]) 
         model: stays as it is.
         ids: (tokens,) of the text.
         rms: for each parameter's name, the root mean square of its gradients in training, see `gradient_rms`.
-        size: see `score`.
     """
     model = copy.deepcopy(model).eval()
     trained = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import PurePath
 from typing import Any
 
 from unroll.pages import page_template
 from unroll.serve.limits import Limits
+from unroll.shown import public_origin
 from unroll.tasks.spec import TASKS
 
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -35,7 +35,7 @@ def _facts(model: Any) -> Iterator[tuple[str, str]]:
     data = getattr(model, "data", {})
     origin = str(data.get("origin", "nothing yet"))
     # Who looks at the page has no business with the folders of the machine that trained the model.
-    yield "trained on", PurePath(origin).name if PurePath(origin).is_absolute() else origin
+    yield "trained on", public_origin(data.get("source", ""), origin)
     unit = TASKS[model.config.kind].examples
     sizes = [f"{data[split]:,} for {what}" for split, what in _SPLITS.items() if data.get(split)]
     if sizes:

@@ -39,7 +39,7 @@ def listen(host: str, port: int) -> socket.socket:
         # sets it only where a socket says that it is of TCP, and this one leaves that open. Connections inherit it.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
-    except socket.gaierror as error:
+    except (socket.gaierror, UnicodeError) as error:
         raise UserError(f"{place}: there is no such address; give another --host") from error
     except (OSError, OverflowError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
@@ -161,7 +161,8 @@ class Connection(HttpToolsProtocol):
         return self._limits.body_seconds if self._missing == BODY else self._limits.header_seconds
 
     def _too_slow(self) -> None:
-        if self._missing == HEAD and self._is_answering:
+        # While an earlier request is answered, what follows it is not read.
+        if self.pipeline or (self._missing == HEAD and self._is_answering):
             self._arriving = self.loop.call_later(self._seconds, self._too_slow)
         else:
             what = "body" if self._missing == BODY else "request"

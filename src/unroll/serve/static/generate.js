@@ -23,6 +23,7 @@ async function write() {
   const mine = writing = new AbortController();
   const prompt = find("prompt").value;
   let text = "", bits = 0, counted = 0, ended = "";
+  let pending = 0; // bits of tokens that add no text yet, such as the first byte of a character
   showError();
   find("answer").hidden = false;
   find("written").replaceChildren(span(prompt, "given", "the prompt"));
@@ -34,10 +35,12 @@ async function write() {
     for await (const line of linesOf(answer.body)) {
       if (line.error) throw new Error(`The text ends here: ${line.error}.`);
       if (line.done) ended = "Done";
+      pending += line.bits ?? 0;
       if (!line.text) continue;
       text += line.text;
-      if (line.bits !== null) [bits, counted] = [bits + line.bits, counted + 1];
-      find("written").append(span(line.text, level(line.bits), line.bits === null ? "the first" : `${line.bits.toFixed(2)} bits`));
+      const own = line.bits === null ? null : pending;
+      if (own !== null) [bits, counted, pending] = [bits + own, counted + 1, 0];
+      find("written").append(span(line.text, level(own), own === null ? "the first" : `${own.toFixed(2)} bits`));
     }
     if (!ended) throw new Error("The connection broke before the text was complete.");
   } catch (error) {

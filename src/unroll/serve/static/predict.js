@@ -28,6 +28,8 @@ async function ask() {
   asking = new AbortController();
   const text = find("text").value;
   if (!text.trim()) {
+    last = undefined;
+    clearTimeout(speaking);
     showError();
     find("answer").hidden = true;
     find("status").textContent = "";
