@@ -235,3 +235,10 @@ def test_a_probability_that_is_no_number_is_not_printed(shell: Shell, monkeypatc
     said = shell("predict", "best.ckpt", "a film", "--json")
     assert said.code == 1
     assert said.one_line() == "error: the model's logits are not finite: its training diverged; use another model"
+
+
+def test_an_exported_model_has_no_statistics_and_is_not_exported_again(shell: Shell) -> None:
+    Path("text.txt").write_text("the sea and the island " * 20)
+    said = shell("evaluate", "novel", "--data", "text.txt", "--dynamic")
+    assert said.one_line().startswith("error: novel: an exported model holds no gradient statistics")
+    assert shell("export", "novel", "out").one_line() == "error: novel: is exported already; name a checkpoint"

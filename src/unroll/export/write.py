@@ -59,6 +59,8 @@ def export(path: Path, folder: Path, int8: bool = False, half: bool = False) -> 
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ConfigError(f"{folder}: is there already, and is no empty folder; name a new one")
+    if files.found(path).is_dir():
+        raise ConfigError(f"{path}: is exported already; name a checkpoint")
     content = checkpoint.load(path)
     original = model_of(content, path)
     config, spec = original.config, TASKS[original.config.kind]

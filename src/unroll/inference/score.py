@@ -17,6 +17,7 @@ from unroll.config import OptimizerConfig
 from unroll.encoders import State
 from unroll.encoders.state import detach
 from unroll.errors import CheckpointError
+from unroll.inference import folder
 from unroll.inference.forks import compute_alone_after_fork
 from unroll.models.language_model import LanguageModel
 from unroll.progress import track
@@ -102,8 +103,13 @@ def gradient_rms(path: Path, model: LanguageModel, config: OptimizerConfig) -> d
     """Return the root mean square of each parameter's gradients in training, which Adam keeps.
 
     Raises:
-        CheckpointError: the checkpoint holds no such figures, or not of this model's shapes.
+        CheckpointError: the checkpoint holds no such figures, or not of this model's shapes; or it is an exported
+            model.
     """
+    if folder.found(path).is_dir():
+        raise CheckpointError(
+            f"{path}: an exported model holds no gradient statistics for dynamic evaluation; use its checkpoint"
+        )
     content: Any = checkpoint.load(path)
     optimizer = build_optimizer(model, config)
     found = {}
