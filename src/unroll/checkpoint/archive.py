@@ -95,28 +95,20 @@ def check(file: BinaryIO) -> None:
         if program.file_size > LARGEST_PICKLE:
             raise Refused(f"it holds more than {LARGEST_PICKLE >> 20} MiB besides its tensors")
         folder = program.filename.removesuffix("data.pkl")
-        if _as_torch_finds_them(file) != {entry.filename.removeprefix(folder): entry.file_size for entry in entries}:
+        # What is checked must be what torch reads. Its own reader finds parts by names without regard to case, and by
+        # places that `zipfile` may understand otherwise.
+        file.seek(0)
+        reader = torch._C.PyTorchFileReader(file)
+        names = {name.casefold(): name for name in reader.get_all_records()}
+        sizes = {name: reader.get_record_size(name) for name in names.values()}
+        if sizes != {entry.filename.removeprefix(folder): entry.file_size for entry in entries}:
             raise Refused("it has parts of one name, or two lists of its parts")
         if archive.read(f"{folder}byteorder") != sys.byteorder.encode():
             raise Refused(f"its numbers are not {sys.byteorder}-endian, as this machine's are")
         pickle = archive.read(program)
-        if _reader(file).get_record("data.pkl") != pickle:
+        if reader.get_record("data.pkl") != pickle:
             raise Refused("it has two lists of its parts")
         _measure(_Machine(archive, folder, MOST_SHARING * size).run(pickle), 0, {})
-
-
-def _reader(file: BinaryIO) -> Any:
-    """Torch's own reader of a file. It finds parts by names without regard to case, and by places that `zipfile` may
-    understand otherwise: what is checked must be what it reads."""
-    file.seek(0)
-    return torch._C.PyTorchFileReader(file)
-
-
-def _as_torch_finds_them(file: BinaryIO) -> dict[str, int]:
-    """Return the sizes of a file's parts, by name. Parts whose names differ by case alone are found as one."""
-    reader = _reader(file)
-    names = {name.casefold(): name for name in reader.get_all_records()}
-    return {name: reader.get_record_size(name) for name in names.values()}
 
 
 class _Machine:

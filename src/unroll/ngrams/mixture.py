@@ -52,7 +52,10 @@ class LogLinear:
 
         A model's probability counts as at least `FLOOR`, so that none can rule out what another expects.
         """
-        logits = np.tensordot(self.powers, np.log(np.maximum(probabilities, FLOOR)), 1)
+        return self._mix(np.log(np.maximum(probabilities, FLOOR)))
+
+    def _mix(self, logs: Floats) -> Floats:
+        logits = np.tensordot(self.powers, logs, 1)
         mixed: Floats = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
         return mixed
 
@@ -66,12 +69,12 @@ class LogLinear:
         Returns:
             likelihoods: (time,) that the mixture gave to the targets, each by the powers learnt before it.
         """
-        parts = (slice(begin, begin + PART) for begin in range(0, len(targets), PART))
-        return np.concatenate([self._step(probabilities[:, part], targets[part]) for part in parts])
-
-    def _step(self, probabilities: Floats, targets: Integers) -> Floats:
-        mixed, rows = self.mix(probabilities), np.arange(len(targets))
         logs = np.log(np.maximum(probabilities, FLOOR))
+        parts = (slice(begin, begin + PART) for begin in range(0, len(targets), PART))
+        return np.concatenate([self._step(logs[:, part], targets[part]) for part in parts])
+
+    def _step(self, logs: Floats, targets: Integers) -> Floats:
+        mixed, rows = self._mix(logs), np.arange(len(targets))
         means = np.einsum("tv,mtv->mt", mixed, logs)
         gradient = (means - logs[:, rows, targets]).sum(1)
         self._curvature += np.einsum("tv,mtv,ktv->mk", mixed, logs, logs, optimize=True) - means @ means.T

@@ -33,7 +33,7 @@ ROUTES: dict[str, Callable[[APIRouter, Any, Limits], None]] = {
 }
 
 
-def make_app(model: Any, limits: Limits = Limits()) -> FastAPI:  # noqa: B008 - it is frozen
+def make_app(model: Any, limits: Limits = Limits()) -> FastAPI:
     """Return the application that serves a model from `unroll.load`.
 
     Raises:

@@ -96,7 +96,7 @@ class ClassificationData(TaskData):
         test = self._tokens(corpus.test) if corpus.test else None
         self.fingerprint = train.fingerprint
         self.labels, numbers = number_labels(train.label_values, corpus.label_names, train_file)
-        labels = np.array([numbers[value] for value in train.label_values], dtype=np.int64)[train.labels]
+        labels = label_ids(train.label_values, self.labels, train_file, numbers=numbers)[train.labels]
         random = np.random.default_rng(self.seed)
         block_size = config.block_size if config.split == "blocks" else 1
         rows = all_rows(len(train))

@@ -13,6 +13,7 @@ import secrets
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,7 +159,7 @@ def _portable(name: str) -> str:
 
 
 def _mlflow(config: Config, run_dir: Path, start: Start | None) -> Logger:
-    import mlflow  # noqa: F401 - it sets the level of its messages
+    import_module("mlflow")  # it sets the level of its messages
 
     for name in ("mlflow", "lightning.pytorch.loggers.mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)  # they say that they make what is not there

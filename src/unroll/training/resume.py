@@ -28,8 +28,6 @@ _SCHEMA: dict[str, type] = {
     "versions.unroll": str,
 }
 
-_HEAVY = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers", "random")
-
 
 @dataclass(frozen=True)
 class Start:
@@ -103,11 +101,18 @@ def find_start(run_dir: Path, changes: Mapping[str, Any]) -> Start:
         config=config,
         step=content["global_step"],
         csv_rows=content.get("csv_rows"),
-        about={name: value for name, value in content.items() if name not in _HEAVY},
+        about={name: value for name, value in content.items() if _is_plain(value)},
         data=content["data"],
         extends=extends and content["callbacks"]["Checkpointing"]["finished"],
         notes=tuple(notes),
     )
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value holds no tensor."""
+    if isinstance(value, dict | list | tuple):
+        return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str | int | float | None)
 
 
 def _load(path: Path) -> dict[str, Any]:
