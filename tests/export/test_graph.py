@@ -14,7 +14,7 @@ from torch import nn
 from unroll.encoders.state import as_parts
 from unroll.export.write import MOST_LOST
 from unroll.inference.arrays import Weights, classifier_shapes, language_model_shapes
-from unroll.inference.engines import batches, engine_of, softmax
+from unroll.inference.engines import Batch, engine_of, in_batches, softmax
 from unroll.inference.graph import classifier_graph, language_model_graph
 from unroll.inference.onnx_engine import quantized, session
 from unroll.models.classifier import TextClassifier, build_classifier
@@ -164,20 +164,46 @@ def test_the_engines_agree_and_keep_the_order() -> None:
     rows = [np.random.default_rng(length).integers(WORDS, size=length).astype(np.int32) for length in lengths]
     found = {name: engine_of(name, weights, config) for name in ("torch", "onnx")}
     assert {name: engine.name for name, engine in found.items()} == {"torch": "torch", "onnx": "onnx"}
-    done: list[int] = []
-    close(found["onnx"].logits(rows, done.append), found["torch"].logits(rows))
-    assert done[-1] == len(rows)
+    close(found["onnx"].logits(rows), found["torch"].logits(rows))
     for row in rows:
         close(found["onnx"].logits([row]), found["torch"].logits([row]))
 
 
 def test_batches_hold_every_row_once_and_no_more_than_allowed() -> None:
     rows = [np.full(length, length, np.int32) for length in (5, 1, 9, 2, 2, 30, 1)]
-    found = list(batches(rows, 10))
-    assert sorted(place for places, _, _ in found for place in places) == list(range(len(rows)))
-    for places, ids, lengths in found:
-        assert ids.size <= 10 or len(places) == 1
-        assert ids.shape == (len(places), max(lengths))
-        for line, place, length in zip(ids, places, lengths, strict=True):
-            assert line.tolist() == rows[place].tolist() + [0] * (ids.shape[1] - length)
+    found: list[Batch] = []
+
+    def run(batch: Batch) -> Any:
+        found.append(batch)
+        return batch.ids.sum(axis=1, keepdims=True)
+
+    assert in_batches(run, rows, 10).tolist() == [[len(row) ** 2] for row in rows]
+    for ids, lengths in found:
+        assert ids.size <= 10 or len(lengths) == 1
+        assert ids.shape == (len(lengths), max(lengths))
+        for line, length in zip(ids.tolist(), lengths.tolist(), strict=True):
+            assert line == [length] * length + [0] * (ids.shape[1] - length)
     assert len(found) < len(rows)
+
+
+@pytest.mark.parametrize("name", ["torch", "onnx"])
+def test_an_engine_shares_texts_out_once_in_groups_of_like_size(name: str) -> None:
+    config, model = classifier("gru", False, 1, ["last"], 0)
+    engine = engine_of(name, Weights(model), config)
+    sizes = np.random.default_rng(0).integers(1, 40_000, 300).tolist()
+    found = list(engine.share(lambda places: [sizes[place] for place in places], sizes))
+    assert sorted(place for places, _ in found for place in places) == list(range(300))
+    assert all(of == [sizes[place] for place in places] for places, of in found)
+    ends = [bound for _, of in found for bound in (min(of), max(of))]
+    assert len(found) > 1 and ends == sorted(ends)
+
+
+@pytest.mark.parametrize("name", ["torch", "onnx"])
+def test_what_fails_in_a_group_fails_outside(name: str) -> None:
+    config, model = classifier("gru", False, 1, ["last"], 0)
+
+    def fail(places: list[int]) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(engine_of(name, Weights(model), config).share(fail, [5000] * 9))

@@ -15,7 +15,7 @@ from unroll.inference.arguments import texts_of
 from unroll.inference.arrays import Weights, classifier_shapes
 from unroll.inference.content import codec_of, weights_of, words
 from unroll.inference.description import describe, listed
-from unroll.inference.engines import engine_of, softmax
+from unroll.inference.engines import Logits, engine_of, softmax
 from unroll.inference.forks import compute_alone_after_fork
 from unroll.progress import begin
 from unroll.shown import shown
@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # they bring torch, which an exported model does without
     from unroll.tasks.classification_data import ClassificationData
 
 CHUNK, CHUNK_CHARACTERS = 4096, 2**23  # texts held at a time, and their characters
+CHARACTERS = 4  # of a token, or a few more: texts of like length are put together before they are cut into tokens
 FIRST = 256  # texts of a list that are taken together first
 
 
@@ -156,18 +157,31 @@ class LoadedClassifier:
                 done += len(chunk)
                 task.update(done)
 
-    def _predict(self, texts: Sequence[str]) -> Iterator[Prediction]:
+    def _predict(self, texts: Sequence[str]) -> list[Prediction]:
         compute_alone_after_fork()
+        found: dict[int, Prediction] = {}
+
+        def work(places: list[int]) -> list[Prediction]:
+            return self._label([texts[place] for place in places])
+
+        sizes = [len(text) // CHARACTERS + 1 for text in texts]
+        for places, predictions in self.engine.share(work, sizes):
+            found.update(zip(places, predictions, strict=True))
+        return [found[place] for place in range(len(texts))]
+
+    def _label(self, texts: Sequence[str]) -> list[Prediction]:
+        """Return a prediction for each text, computed together."""
         rows = [self.read_ids(text) for text in texts]
-        for ids, probabilities in zip(rows, softmax(self.engine.logits(rows)).tolist(), strict=True):
-            best = max(range(len(self.labels)), key=probabilities.__getitem__)
-            yield Prediction(
-                label=self.labels[best],
-                probability=probabilities[best],
+        return [
+            Prediction(
+                label=self.labels[max(range(len(self.labels)), key=probabilities.__getitem__)],
+                probability=max(probabilities),
                 probabilities=dict(zip(self.labels, probabilities, strict=True)),
                 tokens=len(ids),
                 unknown=int(np.count_nonzero(ids == UNKNOWN_ID)),
             )
+            for ids, probabilities in zip(rows, softmax(self.engine.logits(rows)).tolist(), strict=True)
+        ]
 
     def read(self, path: Path, split: str) -> Documents:
         """Return the labelled documents of a table, or of a folder's table of that split; see
@@ -195,7 +209,17 @@ class LoadedClassifier:
 
         compute_alone_after_fork()
         rows = [documents.document(row) for row in range(len(documents))]
-        return torch.from_numpy(self.engine.logits(rows, task.update if task else None))
+
+        def work(places: list[int]) -> Logits:
+            return self.engine.logits([rows[place] for place in places])
+
+        order, found = list[int](), list[Logits]()
+        for places, logits in self.engine.share(work, [len(row) for row in rows]):
+            order += places
+            found.append(logits)
+            if task is not None:
+                task.update(len(order))
+        return torch.from_numpy(np.concatenate(found)[np.argsort(order)])
 
     def kept(self, length: int) -> slice:
         """Return the part of a text of so many tokens that is read, as in training: `max_length` of it."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +18,13 @@ from unroll.text.vocabulary import PAD_ID
 ENGINES = ("auto", "torch", "onnx")
 LARGEST_GRAPH = 2**31 - 2**20  # bytes of weights: an ONNX file with nothing beside it is smaller than 2 GiB
 
+T = TypeVar("T")
 Logits = npt.NDArray[Any]  # (rows, classes), float32 or float64
-Done = Callable[[int], None] | None  # told how many rows are done
 
 
 class Batch(NamedTuple):
     """Rows that are computed together."""
 
-    places: list[int]  # of the rows
     ids: npt.NDArray[np.int64]  # (batch, time), `PAD_ID` beyond each row's end
     lengths: npt.NDArray[np.int64]  # (batch,)
 
@@ -35,8 +34,18 @@ class Engine(Protocol):
 
     name: str
 
-    def logits(self, rows: Sequence[Ids], done: Done = None) -> Logits:
+    def logits(self, rows: Sequence[Ids]) -> Logits:
         """Return the logits (rows, classes) of rows of ids, each of at least one, in their order."""
+
+    def share(self, work: Callable[[list[int]], T], sizes: Sequence[int]) -> Iterator[tuple[list[int], T]]:
+        """Yield what `work`, which calls `logits`, makes of groups of texts, with the places of each group's texts.
+
+        A group has texts of like size. Groups are worked on at once where that is faster.
+
+        Args:
+            work: from places in `sizes` to anything.
+            sizes: of the texts, in tokens; a guess will do.
+        """
 
 
 def engine_of(name: str, weights: Weights[Any], config: ClassificationConfig, int8: bool = False) -> Engine:
@@ -97,29 +106,32 @@ def softmax(logits: Logits) -> Logits:
     return exponentials
 
 
-def batches(rows: Sequence[Ids], most: int) -> Iterator[Batch]:
-    """Yield batches of rows of like length, the shortest first. A batch has at most `most` ids, padding counted, or one
-    row."""
+def alike(sizes: Sequence[int], most: int) -> list[list[int]]:
+    """Return groups of places of like size, the smallest first. A group's number times its largest size is at most
+    `most`, or it is one place."""
+    order = sorted(range(len(sizes)), key=sizes.__getitem__)
+    groups: list[list[int]] = []
+    for place in order:
+        if groups and sizes[place] * (len(groups[-1]) + 1) <= most:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    return groups
+
+
+def in_batches(run: Callable[[Batch], Logits], rows: Sequence[Ids], most: int) -> Logits:
+    """Return the logits of rows that `run` computes in batches of at most `most` ids, padding counted, or one row."""
+    if len(rows) == 1:  # for one text, the rest takes as long as fifty words
+        return run(Batch(rows[0][None].astype(np.int64), np.array([len(rows[0])])))
+    groups = alike([len(row) for row in rows], most)
+    found = np.concatenate([run(padded([rows[place] for place in group])) for group in groups])
+    return found[np.argsort([place for group in groups for place in group])]
+
+
+def padded(rows: Sequence[Ids]) -> Batch:
+    """Return rows as a batch."""
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    order = np.argsort(lengths, kind="stable").tolist()
-    start = 0
-    for end in range(1, len(order) + 1):
-        if end < len(order) and lengths[order[end]] * (end + 1 - start) <= most:
-            continue
-        places, start = order[start:end], end
-        ids = np.full((len(places), lengths[places[-1]]), PAD_ID, dtype=np.int64)
-        for line, place in zip(ids, places, strict=True):
-            line[: lengths[place]] = rows[place]
-        yield Batch(places, ids, lengths[places])
-
-
-def joined(answers: Iterable[tuple[list[int], Logits]], done: Done) -> Logits:
-    """Put the logits of batches, each with its places, into one array."""
-    places: list[int] = []
-    found: list[Logits] = []
-    for its_places, logits in answers:
-        places += its_places
-        found.append(logits)
-        if done is not None:
-            done(len(places))
-    return np.concatenate(found)[np.argsort(places)]
+    ids = np.full((len(rows), lengths.max()), PAD_ID, dtype=np.int64)
+    for line, row in zip(ids, rows, strict=True):
+        line[: len(row)] = row
+    return Batch(ids, lengths)

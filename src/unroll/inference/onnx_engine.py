@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,20 +13,21 @@ import onnx
 import onnxruntime
 from onnx import ModelProto
 
-from unroll.inference.engines import Batch, Done, Logits, batches, joined
+from unroll.inference.engines import Batch, Logits, T, alike, in_batches
 from unroll.inference.forks import is_forked
 from unroll.runtime import usable_cores
 from unroll.text.codec import Ids
 
 MAX_TOKENS = 2**12  # in a batch, padding counted: what fits a core's cache
-FEW_TOKENS = 2**11  # in a batch of a few texts, so that all cores have some: half the time for 8 reviews
+FEW_TOKENS = 2**11  # in a group of a few texts, so that all cores have some: half the time for 8 reviews
 
 
 class OnnxEngine:
-    """Runs the graph of a `TextClassifier` on the CPU: one text on one core, many in batches on all cores.
+    """Runs the graph of a `TextClassifier` on the CPU: one text on one core, many in groups on all cores.
 
-    Each batch is computed by one thread, so none waits for another, and a forked process can still use it: alone, since
-    it has no other threads. The threads stay: to start them takes as long as three reviews.
+    Each group is worked on by one thread, so none waits for another, and a forked process can still use it: alone,
+    since it has no other threads. While one thread cuts texts into tokens, another computes. The threads stay: to start
+    them takes as long as three reviews.
     """
 
     name = "onnx"
@@ -36,14 +37,17 @@ class OnnxEngine:
         self._cores = usable_cores()
         self._threads = ThreadPoolExecutor(self._cores, "onnx")
 
-    def logits(self, rows: Sequence[Ids], done: Done = None) -> Logits:
-        share = sum(map(len, rows)) // (2 * self._cores)
-        given = list(batches(rows, min(max(share, FEW_TOKENS), MAX_TOKENS)))
-        alone = len(given) < 2 or self._cores < 2 or is_forked()
-        return joined((map if alone else self._threads.map)(self._run, given), done)
+    def logits(self, rows: Sequence[Ids]) -> Logits:
+        return in_batches(self._run, rows, MAX_TOKENS)
 
-    def _run(self, batch: Batch) -> tuple[list[int], Logits]:
-        return batch.places, self._session.run(None, {"ids": batch.ids, "lengths": batch.lengths})[0]
+    def share(self, work: Callable[[list[int]], T], sizes: Sequence[int]) -> Iterator[tuple[list[int], T]]:
+        groups = alike(sizes, min(max(sum(sizes) // (2 * self._cores), FEW_TOKENS), MAX_TOKENS))
+        alone = len(groups) < 2 or self._cores < 2 or is_forked()
+        return zip(groups, (map if alone else self._threads.map)(work, groups), strict=True)
+
+    def _run(self, batch: Batch) -> Logits:
+        logits: Logits = self._session.run(None, {"ids": batch.ids, "lengths": batch.lengths})[0]
+        return logits
 
 
 def quantized(graph: ModelProto) -> ModelProto:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from unroll.inference.engines import Batch, Done, Logits, batches, joined
+from unroll.inference.engines import Batch, Logits, T, alike, in_batches
 from unroll.models.classifier import TextClassifier
 from unroll.text.codec import Ids
 
@@ -22,9 +22,13 @@ class TorchEngine:
         self.model = model
 
     @torch.inference_mode()
-    def logits(self, rows: Sequence[Ids], done: Done = None) -> Logits:
-        return joined(map(self._run, batches(rows, MAX_TOKENS)), done)
+    def logits(self, rows: Sequence[Ids]) -> Logits:
+        return in_batches(self._run, rows, MAX_TOKENS)
 
-    def _run(self, batch: Batch) -> tuple[list[int], Logits]:
+    def share(self, work: Callable[[list[int]], T], sizes: Sequence[int]) -> Iterator[tuple[list[int], T]]:
+        return ((group, work(group)) for group in alike(sizes, MAX_TOKENS))
+
+    def _run(self, batch: Batch) -> Logits:
         ids = torch.from_numpy(batch.ids).to(self.model.embedding.weight.device)
-        return batch.places, self.model(ids, torch.from_numpy(batch.lengths)).cpu().numpy()
+        logits: Logits = self.model(ids, torch.from_numpy(batch.lengths)).cpu().numpy()
+        return logits
