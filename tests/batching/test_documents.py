@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unroll.batching import documents as module
-from unroll.batching.documents import Batch, BucketSampler, Documents, Ids, Joined, LookedUp
+from unroll.batching.documents import Batch, BucketSampler, Documents, Ids, Joined, LookedUp, narrow, wide
 from unroll.batching.loader import ResumableLoader
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=40)
@@ -76,8 +76,7 @@ def test_ids_that_are_looked_up_and_joined_are_those_of_one_array() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the system tells the memory of a map")
 def test_what_was_read_of_a_large_file_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SMALL", 2**19)
-    monkeypatch.setattr(module, "OFTEN", 2**16)
-    for name, size, most in (("small", 2**19, 2**19), ("large", 2**20, 2**18)):
+    for name, size, most in (("small", 2**19, 2**19), ("large", 2**20, 0)):
         tokens = (np.arange(size) % 200).astype(np.uint8)
         (tmp_path / name).write_bytes(tokens.tobytes())
         ids = LookedUp(np.memmap(tmp_path / name, np.uint8, "r"), np.arange(200, dtype=np.int32)[::-1].copy())
@@ -179,6 +178,51 @@ def test_the_order_is_a_function_of_seed_and_epoch(
     torch.manual_seed(1)
     assert list(used) == list(fresh) == list(used)
     assert array.tolist() == lengths
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1, 0.9])
+@pytest.mark.parametrize("longest", [1, 3, 500])
+def test_the_order_is_that_of_one_stable_sort(noise: float, longest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the number of documents that are put in order at a time."""
+    monkeypatch.setattr(module, "MANY", 64)
+    lengths = np.random.default_rng(5).integers(1, longest + 1, 1000).astype(np.uint16)
+    random = np.random.default_rng([7, 2])
+    order = random.permutation(1000)
+    products = (random.uniform(1 - noise, 1 + noise, 1000) * lengths)[order]
+    expected = order[np.argsort(products, kind="stable")].tolist()
+    for at_once in (2000, 1000, 300, 10):
+        monkeypatch.setattr(module, "AT_ONCE", at_once)
+        sampler = BucketSampler(lengths, batch_size=10, noise=noise, seed=7)
+        sampler.set_epoch(2)
+        batches = list(sampler)
+        turns = np.random.default_rng([7, 2])
+        turns.permutation(1000)
+        turns.uniform(size=1000)
+        assert [batches[place] for place in np.argsort(turns.permutation(100))] == [
+            expected[start : start + 10] for start in range(0, 1000, 10)
+        ]
+
+
+@pytest.mark.parametrize("ends", [(0, 255), (0, 256), (-1, 200), (-1, 1), (0, 2**40)])
+def test_numbers_are_as_narrow_as_they_fit(ends: tuple[int, int]) -> None:
+    numbers = np.array([*ends, 1])
+    found = narrow(numbers)
+    assert found.tolist() == numbers.tolist() == wide(found).tolist()
+    assert found.itemsize == {255: 1, 256: 2, 200: 2, 1: 1, 2**40: 8}[ends[1]]
+
+
+def test_narrow_documents_give_the_batches_of_wide_ones() -> None:
+    lengths = np.random.default_rng(0).integers(1, 250, 90)
+    ids = np.random.default_rng(1).integers(0, 9, lengths.sum()).astype(np.int32)
+    given = ids, np.cumsum(lengths) - lengths, lengths, np.arange(90) % 3
+    one, other = Documents(*given), Documents(ids, *map(narrow, given[1:]))
+    assert other.starts.itemsize == 2 and other.lengths.itemsize == other.labels.itemsize == 1
+    for rows in ([0, 89, 5], list(range(90))):
+        assert all(
+            torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(one[rows][:3], other[rows][:3], strict=True)
+        )
+    assert np.concatenate(list(other.together())).tolist() == ids.tolist()
+    assert all(np.array_equal(one.document(row), other.document(row)) for row in range(90))
 
 
 @pytest.mark.parametrize("size", [{"batch_size": 8}, {"max_tokens": 300}])

@@ -176,7 +176,7 @@ def test_the_memory_of_words_labels_and_rows_is_a_setting(monkeypatch: pytest.Mo
     assert len(tokenize(long, "basic_english", "t.csv", max_memory_mib=1)) == 20
     words = [(" ".join(f"w{number}" for number in range(start, start + 100)), 0) for start in range(0, 20_000, 100)]
     labels = [("a", f"label {number}") for number in range(20_000)]
-    for rows, last in ((words, r"\d\d"), (labels, r"[45],\d{3}"), ([("a", 0)] * 20_000, r"16,\d{3}")):
+    for rows, last in ((words, r"\d\d"), (labels, r"[56],\d{3}"), ([("a", 0)] * 40_000, r"32,\d{3}")):
         message = rf"^t\.csv: its words, labels and rows need more than 1 MiB of memory, by row {last}; cut the .*mib$"
         with pytest.raises(DataError, match=message):
             tokenize(rows, "basic_english", "t.csv", max_memory_mib=1)

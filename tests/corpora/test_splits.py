@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from unroll.corpora.splits import sample, split_off
+from unroll.corpora import splits
+from unroll.corpora.splits import among, find_copies, sample, split_off
 
 
 def by_hand(
@@ -42,7 +43,7 @@ def test_a_split_is_that_by_hand(seed: int) -> None:
     rows = np.sort(random.choice(count, random.integers(1, count + 1), replace=False))
     fraction, block_size = float(random.uniform(0.05, 0.9)), int(random.choice([1, 2, 7, 50]))
     kind = (np.int32, np.int64)[seed % 2]
-    found = split_off(rows.astype(kind), labels, hashes, fraction, np.random.default_rng(seed), block_size)
+    found = split_off(rows.astype(kind), labels, find_copies(hashes), fraction, np.random.default_rng(seed), block_size)
     expected = by_hand(rows.tolist(), labels.tolist(), hashes.tolist(), fraction, seed, block_size)
     assert (found[0].tolist(), found[1].tolist()) == expected
 
@@ -50,7 +51,7 @@ def test_a_split_is_that_by_hand(seed: int) -> None:
 def test_split_off_and_sample_leave_nothing_out() -> None:
     labels = np.array([0, 0, 0, 1, 1, 1, 1, 1])
     hashes = np.arange(8, dtype=np.uint64)
-    first, second = split_off(np.arange(8), labels, hashes, 0.4, np.random.default_rng(0))
+    first, second = split_off(np.arange(8), labels, find_copies(hashes), 0.4, np.random.default_rng(0))
     assert sorted([*first, *second]) == list(range(8))
     assert Counter(labels[second].tolist()) == {0: 1, 1: 2}
     assert list(sample(first, labels, 100, np.random.default_rng(0))) == list(first)
@@ -60,7 +61,7 @@ def test_split_off_and_sample_leave_nothing_out() -> None:
 def test_blocks_are_stretches_of_a_class_that_are_held_out_whole(block_size: int) -> None:
     labels = np.array([0, 1, 0, 0] * 100)  # classes of 300 and 100, which alternate in the file
     first, second = split_off(
-        np.arange(400), labels, np.arange(400, dtype=np.uint64), 0.2, np.random.default_rng(3), block_size
+        np.arange(400), labels, find_copies(np.arange(400, dtype=np.uint64)), 0.2, np.random.default_rng(3), block_size
     )
     assert sorted([*first, *second]) == list(range(400))
     for label, wanted in ((0, 60), (1, 20)):
@@ -79,7 +80,21 @@ def test_copies_of_a_text_follow_the_block_of_the_first() -> None:
     hashes = np.arange(100, dtype=np.uint64)
     hashes[[60, 90]] = hashes[5]
     first, second = split_off(
-        np.arange(100), np.zeros(100, dtype=int), hashes, 0.2, np.random.default_rng(1), block_size=10
+        np.arange(100), np.zeros(100, dtype=int), find_copies(hashes), 0.2, np.random.default_rng(1), block_size=10
     )
     assert len({bool(np.isin(row, second)) for row in (5, 60, 90)}) == 1
     assert len(first) + len(second) == 100
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_copies_and_what_is_among_others_against_sets(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splits, "CHUNK", 7)
+    random = np.random.default_rng(seed)
+    hashes, others = (random.integers(0, 40, random.integers(0, 40)).astype(np.uint64) for _ in range(2))
+    assert among(hashes, np.sort(others)).tolist() == [one in others for one in hashes]
+    copies, counts = find_copies(hashes), Counter(hashes.tolist())
+    assert copies.rows.tolist() == [row for row, one in enumerate(hashes.tolist()) if counts[one] > 1]
+    assert copies.repeats == len(hashes) - len(counts)
+    of_text = dict(zip(copies.texts.tolist(), hashes[copies.rows].tolist(), strict=True))
+    assert [of_text[text] for text in copies.texts.tolist()] == hashes[copies.rows].tolist()
+    assert sorted(of_text) == list(range(len(set(of_text.values()))))

@@ -142,6 +142,7 @@ def test_the_language_models_loss_is_that_of_the_next_character(shell: Shell) ->
         ([NOVEL, "--text", TEXT, "--lags", "0"], 2, "--lags 0: must be at least 1"),
         ([NOVEL, "--text", TEXT, "--window", "0"], 2, "--window 0: must be at least 1"),
         ([NOVEL, "--text", TEXT, "--out", "file/flow"], 1, "file"),
+        ([NOVEL, "--text", TEXT, "--out", "."], 2, "--out .: is a folder; name a file in it"),
         (["task=imdb encoder=bilstm", "--text", TEXT, "--lags", "9", "--window", "3"], 2, "--window needs one"),
     ],
 )

@@ -37,6 +37,8 @@ class StubClassifier:
         self.gate.wait(10)
         if "fail" in texts:
             raise UserError("the model failed")
+        if "crash" in texts:
+            raise ZeroDivisionError
         return [self._predict(text) for text in texts]
 
     def _predict(self, text: str) -> Any:

@@ -157,6 +157,18 @@ def test_a_model_that_fails_gives_one_line(client: TestClient, caplog: pytest.Lo
     assert "Traceback" not in caplog.text
 
 
+def test_a_fault_of_the_server_is_answered_and_logged_as_one(
+    classifier: StubClassifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "unroll.serve")
+    with TestClient(make_app(classifier, SMALL), raise_server_exceptions=False) as client:
+        answer = client.post("/predict", json={"text": "crash"})
+    assert (answer.status_code, answer.json()) == (500, {"detail": "the server failed; its log says why"})
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    (message,) = (record.getMessage() for record in caplog.records if record.name == "unroll.serve")
+    assert message.startswith("POST /predict 500 ")
+
+
 def test_an_explanation_compares_beginnings_and_omissions(client: TestClient, classifier: StubClassifier) -> None:
     found = client.post("/explain", json={"text": " It is\ngood. "}).json()
     assert found["pieces"] == [" It ", "is\n", "good. "]

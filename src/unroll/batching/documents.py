@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,8 +21,10 @@ from unroll.text import mapped
 from unroll.text.vocabulary import PAD_ID
 
 MANY = 4096  # documents whose ids are taken together
-SMALL = 2**26  # bytes: a file of tokens that may stay in memory. Of a larger one, what was read is given back
-OFTEN = 2**18  # tokens that are read until then
+SMALL = 2**26  # bytes: a file of tokens that may stay in memory
+AT_ONCE = 2**18  # documents that are put in order together
+Whole = npt.NDArray[np.integer[Any]]  # of any width: of millions of documents, each byte counts
+Floats = npt.NDArray[np.float64]
 
 
 class Batch(NamedTuple):
@@ -53,24 +56,21 @@ class Ids(Protocol):
         ...
 
 
-@dataclass
+@dataclass(frozen=True)
 class LookedUp:
-    """The ids of tokens that stay where they are, such as on disk: `lookup[tokens]`. What was read of a large file
-    is given back to the system again and again, so an epoch does not take the memory of all tokens."""
+    """The ids of tokens that stay where they are, such as on disk: `lookup[tokens]`. What is read of a large file is
+    given back to the system at once: it maps up to 2 MiB around each place."""
 
     tokens: npt.NDArray[np.unsignedinteger[Any]]  # (all tokens,)
     lookup: npt.NDArray[np.int32]  # the id of each token
-    _unreturned: int = field(default=0, init=False, repr=False)  # tokens that were read since memory was given back
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def __getitem__(self, places: Any, /) -> npt.NDArray[np.int32]:
         ids: npt.NDArray[np.int32] = self.lookup[self.tokens[places]]
-        self._unreturned += ids.size
-        if self._unreturned > OFTEN and self.tokens.nbytes > SMALL:
+        if self.tokens.nbytes > SMALL:
             mapped.give_back(self.tokens)
-            self._unreturned = 0
         return ids
 
 
@@ -103,9 +103,9 @@ class Documents(Dataset[Batch]):
     """
 
     ids: Ids  # (all tokens,)
-    starts: npt.NDArray[np.int64]  # (documents,)
-    lengths: npt.NDArray[np.int64]  # (documents,), at least 1
-    labels: npt.NDArray[np.int64]  # (documents,)
+    starts: Whole  # (documents,)
+    lengths: Whole  # (documents,), at least 1
+    labels: Whole  # (documents,)
     rank: int = 0
     world_size: int = 1
 
@@ -114,14 +114,15 @@ class Documents(Dataset[Batch]):
 
     def document(self, row: int) -> npt.NDArray[np.int32]:
         """Return the ids of one document, (its length,)."""
-        return self.ids[self.starts[row] : self.starts[row] + self.lengths[row]]
+        start, length = int(self.starts[row]), int(self.lengths[row])
+        return self.ids[start : start + length]
 
     def together(self) -> Iterator[npt.NDArray[np.int32]]:
         """Yield the ids of all documents, those of many at a time, (their tokens,)."""
         for first in range(0, len(self), MANY):
-            lengths = self.lengths[first : first + MANY]
+            starts, lengths = (wide(each[first : first + MANY]) for each in (self.starts, self.lengths))
             before = np.cumsum(lengths) - lengths
-            yield self.ids[np.repeat(self.starts[first : first + MANY] - before, lengths) + np.arange(lengths.sum())]
+            yield self.ids[np.repeat(starts - before, lengths) + np.arange(lengths.sum())]
 
     def __getitem__(self, rows: Sequence[int]) -> Batch:
         """Put the documents `rows`, or this rank's part of them, into one batch, without a loop."""
@@ -131,13 +132,25 @@ class Documents(Dataset[Batch]):
             share = len(own) * self.world_size / len(rows)
             part = Part(share, int(self.lengths[rows].sum()), len(rows))
             rows = own or rows[:1]
-        lengths = self.lengths[rows]
+        starts, lengths, labels = (wide(each[rows]) for each in (self.starts, self.lengths, self.labels))
         steps = np.arange(lengths.max())
         inside = steps < lengths[:, None]
         # Places beyond a document's end are read from its start, which always exists, and then become padding.
-        places = self.starts[rows][:, None] + np.where(inside, steps, 0)
+        places = starts[:, None] + np.where(inside, steps, 0)
         ids = np.where(inside, self.ids[places], PAD_ID).astype(np.int64)
-        return Batch(torch.from_numpy(ids), torch.from_numpy(lengths), torch.from_numpy(self.labels[rows]), part)
+        return Batch(torch.from_numpy(ids), torch.from_numpy(lengths), torch.from_numpy(labels), part)
+
+
+def narrow(numbers: Whole) -> Whole:
+    """Return whole numbers in as few bytes each as hold them all."""
+    least, most = int(numbers.min(initial=0)), int(numbers.max(initial=0))
+    ends = (least, -1 - most) if least < 0 else (least, most)  # a byte with a sign holds -128 to 127
+    return numbers.astype(np.result_type(*map(np.min_scalar_type, ends)), copy=False)
+
+
+def wide(numbers: Whole) -> npt.NDArray[np.int64]:
+    """Return a copy of 64 bits, which what is computed from the numbers fits as well."""
+    return numbers.astype(np.int64)
 
 
 class BucketSampler(EpochSampler[list[int]]):
@@ -150,7 +163,7 @@ class BucketSampler(EpochSampler[list[int]]):
 
     def __init__(
         self,
-        lengths: npt.NDArray[np.int64],
+        lengths: Whole,
         *,
         batch_size: int | None = None,
         max_tokens: int | None = None,
@@ -179,9 +192,9 @@ class BucketSampler(EpochSampler[list[int]]):
             raise ValueError(f"noise must be at least 0 and below 1, not {noise}")
         self.lengths, self.noise, self.seed = lengths, noise if seed is not None else 0.0, seed
         if batch_size is not None:
-            self._cuts = list(range(0, len(lengths), batch_size))
+            self._cuts = np.arange(0, len(lengths), batch_size)
         elif max_tokens is not None:
-            self._cuts = self._cuts_within(max_tokens)
+            self._cuts = np.array(self._cuts_within(max_tokens), dtype=np.int64)
 
     def _cuts_within(self, max_tokens: int) -> list[int]:
         """Return where batches begin in an epoch's order: none of several documents exceeds `max_tokens` in any epoch.
@@ -207,17 +220,43 @@ class BucketSampler(EpochSampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         if self.seed is None:
-            order = np.argsort(self.lengths, kind="stable")
+            order: Whole = np.argsort(self.lengths, kind="stable")
             turns = np.arange(len(self))
         else:
             random = np.random.default_rng([self.seed, self.epoch])
-            order = random.permutation(all_rows(len(self.lengths)))  # documents of equal length in a new order
-            keys = random.uniform(1 - self.noise, 1 + self.noise, len(self.lengths))
-            keys *= self.lengths
-            keys = keys[order]
-            order = order[np.argsort(keys, kind="stable")]
-            del keys
+            order = self._order(random)
             turns = random.permutation(len(self))
-        ends = [*self._cuts[1:], len(order)]
+        ends = np.append(self._cuts[1:], len(order))
         for turn in turns[self.start :]:
             yield order[self._cuts[turn] : ends[turn]].tolist()
+
+    def _order(self, random: np.random.Generator) -> Whole:
+        """Return the documents by their length times a random factor; where that ties, in a random order.
+
+        Some are put in order at a time, those whose products are in one range: the same numbers are drawn for each
+        range again. So what it takes beside the answer does not grow with the documents, but for their places.
+        """
+        count = len(self.lengths)
+        order = all_rows(count)
+        random.shuffle(order)
+        places = np.empty_like(order)  # where a document comes among those of its product
+        for first in range(0, count, AT_ONCE):
+            places[order[first : first + AT_ONCE]] = np.arange(first, min(count, first + AT_ONCE))
+        ranges = -(-count // AT_ONCE)
+        bounds: Any = np.quantile(self.lengths[::1000], np.arange(1, ranges) / ranges) if ranges > 1 else []
+        drawn, end = random.bit_generator.state, 0
+        for low, high in pairwise([-np.inf, *bounds, np.inf]):
+            random.bit_generator.state = drawn
+            found = list(self._products_between(low, high, random))
+            products, documents = (np.concatenate(each) for each in zip(*found, strict=True))
+            order[end : end + len(documents)] = documents[np.lexsort((places[documents], products))]
+            end += len(documents)
+        return order
+
+    def _products_between(self, low: float, high: float, random: np.random.Generator) -> Iterator[tuple[Floats, Whole]]:
+        """Draw a factor for each document, and yield the products from `low` to below `high`, and their documents."""
+        for first in range(0, max(1, len(self.lengths)), MANY):
+            lengths = self.lengths[first : first + MANY]
+            products = random.uniform(1 - self.noise, 1 + self.noise, len(lengths)) * lengths
+            inside = np.flatnonzero((low <= products) & (products < high))
+            yield products[inside], inside + first

@@ -49,6 +49,8 @@ def main(arguments: list[str]) -> None:
     curves_.add_argument("--out", type=Path, default=Path("curves"), help="writes OUT.png")
     given = options.parse_args(arguments)
     with on_stderr():
+        if given.out.name in ("", ".."):
+            raise ConfigError(f"--out {shown(given.out)}: is a folder; name a file in it, without its ending")
         given.run(given)
 
 

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from unroll.errors import DataError
 
+CHUNK = 2**20  # rows that are looked at together
+
 Rows = npt.NDArray[np.signedinteger[Any]]
+Labels = npt.NDArray[np.integer[Any]]
 Hashes = npt.NDArray[np.uint64]
+
+
+class Copies(NamedTuple):
+    """Texts that are there more than once."""
+
+    rows: Rows  # ascending
+    texts: Rows  # their numbers, from 0: equal for equal texts
+
+    @property
+    def repeats(self) -> int:
+        """How many there are, without the first of each text."""
+        return len(self.rows) - int(self.texts.max(initial=-1)) - 1
 
 
 def split_off(
     rows: Rows,
-    labels: npt.NDArray[np.int64],
-    hashes: Hashes,
+    labels: Labels,
+    copies: Copies,
     fraction: float,
     random: np.random.Generator,
     block_size: int = 1,
@@ -26,7 +41,7 @@ def split_off(
 
     Args:
         rows: in ascending order.
-        labels: of all rows, as are `hashes`, which are equal for equal texts.
+        labels: of all rows, as are `copies`.
         fraction: of each class.
         random: draws the second part.
         block_size: texts of a class that follow each other in the file and are drawn together. A block is never larger
@@ -36,25 +51,33 @@ def split_off(
         The two parts, each in ascending order.
     """
     order = random.permutation(rows)
-    first, place = _first_copies(hashes[order]), order  # place: in the file, of the copy that is first there
-    groups = np.flatnonzero(first == np.arange(len(order)))  # each text counts by the copy that is drawn first
-    if len(groups) < len(order):
+    copies_at, first_at = _copies_in(copies, order, len(labels))
+    is_first = np.ones(len(order), dtype=bool)  # each text counts by the copy that is drawn first
+    is_first[copies_at[copies_at != first_at]] = False
+    place = order  # in the file, of the copy that is first there
+    if len(copies_at):
         place = order.copy()
-        np.minimum.at(place, first, order)
-    chosen = np.zeros(len(order), dtype=bool)
-    group_labels = labels[order[groups]]
-    for label in np.unique(group_labels):
-        drawn = groups[group_labels == label]
+        np.minimum.at(place, first_at, order[copies_at])
+    chosen, labels = np.zeros(len(order), dtype=bool), labels[order]
+    for label in np.unique(labels):
+        drawn = all_rows(len(order))[is_first & (labels == label)]
         wanted = max(1, round(len(drawn) * fraction))
-        size = min(block_size, wanted)
-        if size > 1:
-            number = np.argsort(np.argsort(place[drawn]))  # 0 for the class's first text in the file
-            block = number // size
-            _, turn = np.unique(block, return_index=True)  # a block is drawn when the first of its texts is
-            drawn = drawn[np.lexsort((number, turn[block]))]
-        chosen[drawn[:wanted]] = True
-    second = chosen[first]
-    return np.sort(order[~second]), np.sort(order[second])
+        chosen[_in_blocks(drawn, place, wanted, min(block_size, wanted))] = True
+    chosen[copies_at] = chosen[first_at]
+    return np.sort(order[~chosen]), np.sort(order[chosen])
+
+
+def _in_blocks(drawn: Rows, place: Rows, wanted: int, size: int) -> Rows:
+    """Return `wanted` of a class's texts, which ascend in the order in which they are drawn: with a text that is drawn,
+    those of its block. A block is `size` texts of the class that follow each other by their `place`."""
+    if size == 1:
+        return drawn[:wanted]
+    drawn = drawn[np.argsort(place[drawn])]
+    turn = np.minimum.reduceat(drawn, np.arange(0, len(drawn), size))  # a block is drawn when the first of its texts is
+    blocks = np.argsort(turn)[: wanted // size + 2]  # one may be short
+    texts = (blocks[:, None] * size + np.arange(size)).ravel()
+    found: Rows = drawn[texts[texts < len(drawn)][:wanted]]
+    return found
 
 
 def all_rows(count: int) -> Rows:
@@ -62,23 +85,37 @@ def all_rows(count: int) -> Rows:
     return np.arange(count, dtype=np.int32 if count < 2**31 else np.int64)
 
 
-def _first_copies(hashes: Hashes) -> Rows:
-    """Return for each text the place of its first copy, (texts,). Few texts are there twice, so only these are sorted
-    with their places: sorting all would take as much memory as everything else that is known of the rows."""
-    first = all_rows(len(hashes))
+def among(hashes: Hashes, others: Hashes) -> npt.NDArray[np.bool_]:
+    """Return which of `hashes` are among `others`, which ascend. Few are looked up at a time: `numpy.isin` would sort
+    all together."""
+    found = np.zeros(len(hashes), dtype=bool)
+    for start in range(0, len(hashes) if len(others) else 0, CHUNK):
+        some = hashes[start : start + CHUNK]
+        found[start : start + CHUNK] = others[np.searchsorted(others[:-1], some)] == some
+    return found
+
+
+def find_copies(hashes: Hashes) -> Copies:
+    """Return which texts are there more than once. Few are, so this takes less than a hash of each text."""
     ordered = np.sort(hashes)
-    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     del ordered
-    if len(repeated):
-        text = np.searchsorted(repeated[:-1], hashes)
-        copies = np.flatnonzero(repeated[text] == hashes)
-        text = text[copies]
-        _, its_first = np.unique(text, return_index=True)
-        first[copies] = copies[its_first[text]]
-    return first
+    rows = all_rows(len(hashes))[among(hashes, twice)]
+    return Copies(rows, np.searchsorted(twice, hashes[rows]))
 
 
-def sample(rows: Rows, labels: npt.NDArray[np.int64], size: int, random: np.random.Generator) -> Rows:
+def _copies_in(copies: Copies, order: Rows, count: int) -> tuple[Rows, Rows]:
+    """Return the places in an order, of rows below `count`, whose texts have copies, and the place of each text's first
+    copy there."""
+    has_copies = np.zeros(count, dtype=bool)
+    has_copies[copies.rows] = True
+    places = np.flatnonzero(has_copies[order])
+    texts = copies.texts[np.searchsorted(copies.rows, order[places])]
+    _, first, text = np.unique(texts, return_index=True, return_inverse=True)
+    return places, places[first[text]]
+
+
+def sample(rows: Rows, labels: Labels, size: int, random: np.random.Generator) -> Rows:
     """Return `size` of `rows`, or all if there are fewer, with the classes in the proportions that they have there."""
     if size >= len(rows):
         return rows
@@ -90,14 +127,22 @@ def sample(rows: Rows, labels: npt.NDArray[np.int64], size: int, random: np.rand
     return np.sort(order[np.argsort(rank, kind="stable")[:size]])
 
 
-def check_splits(train: Rows, val: Rows, labels: npt.NDArray[np.int64], names: Sequence[str], place: object) -> None:
+def class_sizes(labels: Labels, classes: int) -> npt.NDArray[np.int64]:
+    """Return how many labels each class has, (classes,). Few are counted at a time, as `bincount` makes them wide."""
+    sizes = np.zeros(classes, dtype=np.int64)
+    for start in range(0, len(labels), CHUNK):
+        sizes += np.bincount(labels[start : start + CHUNK], minlength=classes)
+    return sizes
+
+
+def check_splits(train: Rows, val: Rows, labels: Labels, names: Sequence[str], place: object) -> None:
     """Refuse splits in which a class is missing.
 
     Raises:
         DataError: a class has no row in one of them; the message names `place` and the settings to change.
     """
     for rows, split in ((train, "training"), (val, "validation")):
-        counts = np.bincount(labels[rows], minlength=len(names))
+        counts = class_sizes(labels[rows], len(names))
         missing = [name for name, count in zip(names, counts, strict=True) if not count]
         if missing:
             raise DataError(

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unroll import progress
-from unroll.batching.documents import Documents
+from unroll.batching.documents import Documents, wide
 from unroll.config import ClassificationDataConfig
 from unroll.corpora.files import TextFile, read_rows
 from unroll.corpora.labelled import find_corpus
@@ -52,7 +52,7 @@ def score(model: LoadedClassifier, documents: Documents) -> dict[str, float]:
     `recall/NAME` and `f1/NAME`; see `unroll.tasks.metrics`."""
     with begin("evaluating", len(documents), "documents") as task:
         logits = model.logits(documents, task)
-    return _all_figures(model, logits, torch.from_numpy(documents.labels))
+    return _all_figures(model, logits, torch.from_numpy(wide(documents.labels)))
 
 
 def score_mixed(model: LoadedClassifier, documents: Documents, data: ClassificationData) -> dict[str, float]:
@@ -62,9 +62,9 @@ def score_mixed(model: LoadedClassifier, documents: Documents, data: Classificat
     progress.say("fitting the n-grams of the training documents, and two factors on validation")
     ngrams = NaiveBayesNGrams(data.train, len(model.labels))
     own = model.logits(data.val).double().numpy()
-    own_factor, factor = fit_factors(own, ngrams.logits(data.val), data.val.labels)
+    own_factor, factor = fit_factors(own, ngrams.logits(data.val), wide(data.val.labels))
     logits, by_ngrams = model.logits(documents), torch.from_numpy(ngrams.logits(documents))
-    targets = torch.from_numpy(documents.labels)
+    targets = torch.from_numpy(wide(documents.labels))
     figures = _all_figures(model, logits, targets)
     for name, mixture in {"ngram": by_ngrams, "mixed": own_factor * logits.double() + factor * by_ngrams}.items():
         figures |= {f"{name}_{key}": value for key, value in _figures(mixture, targets).items()}

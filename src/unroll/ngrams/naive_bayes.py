@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from unroll.batching.documents import Documents
+from unroll.batching.documents import Documents, wide
 from unroll.ngrams.kneser_ney import Floats, Ids, Integers
 
 LONGEST = 3  # words in an n-gram
@@ -46,7 +46,7 @@ class NaiveBayesNGrams:
         self._ratios = np.stack([_log_shares(count) - _log_shares(rest - count + PRIOR_COUNT) for count in counts[1:]])
         self._weights = np.zeros_like(self._ratios)
         self._biases = np.zeros(others, dtype=np.float32)
-        self._fit(places, sizes, documents.labels)
+        self._fit(places, sizes, wide(documents.labels))
 
     def logits(self, documents: Documents) -> Floats:
         """Return the logits (documents, classes)."""

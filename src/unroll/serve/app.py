@@ -19,7 +19,7 @@ from unroll.serve.answers import BUSY, add_classifier, add_language_model
 from unroll.serve.batching import Full
 from unroll.serve.card import card
 from unroll.serve.limits import Limits
-from unroll.serve.log import Logged
+from unroll.serve.log import HEADERS, Logged
 from unroll.serve.schemas import TAGS, Health
 from unroll.shown import shown
 from unroll.tasks.spec import TASKS
@@ -68,7 +68,7 @@ def make_app(model: Any, limits: Limits = Limits()) -> FastAPI:
         Full: lambda *_: _problem(503, "too many texts wait; come again in a moment", BUSY),
         DataError: lambda _, error: _problem(422, str(error)),
         UserError: lambda _, error: _problem(500, str(error)),
-        Exception: lambda *_: _problem(500, "the server failed; its log says why"),
+        Exception: lambda *_: _problem(500, "the server failed; its log says why", HEADERS),  # outside of `Logged`
     }
     for kind_of_error, handler in handlers.items():
         app.add_exception_handler(kind_of_error, handler)

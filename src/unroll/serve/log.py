@@ -43,6 +43,9 @@ class Logged:
 
         try:
             await self._app(scope, receive, send_with_headers)
+        except Exception:
+            status = status or 500  # which is answered further out
+            raise
         finally:
             texts = scope.get("state", {}).get("texts")
             LOG.info(

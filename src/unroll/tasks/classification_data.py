@@ -13,14 +13,25 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from unroll import ranks
-from unroll.batching.documents import Batch, BucketSampler, Documents
+from unroll.batching.documents import Batch, BucketSampler, Documents, narrow
 from unroll.batching.loader import ResumableLoader
 from unroll.batching.mixed import MixedBatch, MixedDocuments, MixedSampler
 from unroll.config import ClassificationConfig, PretrainingConfig
 from unroll.corpora.files import UNLABELLED, TextFile
 from unroll.corpora.labelled import LabelledCorpus
 from unroll.corpora.labels import label_ids, lookalikes, number_labels
-from unroll.corpora.splits import Rows, all_rows, check_splits, sample, split_off
+from unroll.corpora.splits import (
+    Copies,
+    Hashes,
+    Rows,
+    all_rows,
+    among,
+    check_splits,
+    class_sizes,
+    find_copies,
+    sample,
+    split_off,
+)
 from unroll.errors import DataError
 from unroll.shown import shown
 from unroll.tasks.data import LAGS, STRETCHES, TaskData
@@ -96,16 +107,19 @@ class ClassificationData(TaskData):
         test = self._tokens(corpus.test) if corpus.test else None
         self.fingerprint = train.fingerprint
         self.labels, numbers = number_labels(train.label_values, corpus.label_names, train_file)
-        labels = label_ids(train.label_values, self.labels, train_file, numbers=numbers)[train.labels]
+        copies = find_copies(train.text_hashes)
+        train.give_back()
+        labels = narrow(label_ids(train.label_values, self.labels, train_file, numbers=numbers))[train.labels]
         random = np.random.default_rng(self.seed)
         block_size = config.block_size if config.split == "blocks" else 1
         rows = all_rows(len(train))
         if test is None:
-            rows, test_rows = split_off(rows, labels, train.text_hashes, config.test_fraction, random, block_size)
-        train_rows, val_rows = split_off(rows, labels, train.text_hashes, config.val_fraction, random, block_size)
+            rows, test_rows = split_off(rows, labels, copies, config.test_fraction, random, block_size)
+        train_rows, val_rows = split_off(rows, labels, copies, config.val_fraction, random, block_size)
         if config.limit is not None:
             train_rows = sample(train_rows, labels, config.limit, random)
         check_splits(train_rows, val_rows, labels, self.labels, train_file)
+        train.give_back()
         counted = [(train, train_rows)]
         if corpus.unlabelled is not None:
             test_hashes = train.text_hashes[test_rows] if test is None else test.text_hashes
@@ -122,37 +136,40 @@ class ClassificationData(TaskData):
             first_rows = np.unique(test.labels, return_index=True)[1] + 1
             test_numbers = label_ids(test.label_values, self.labels, corpus.test, first_rows.tolist(), numbers)
             test = segmented(test, self.codec, cache_of(config))
-            every = np.arange(len(test))
-            self.test = select(test, encode(test, self.vocabulary), every, test_numbers[test.labels], config)
+            test_labels = narrow(test_numbers)[test.labels]
+            self.test = select(test, encode(test, self.vocabulary), all_rows(len(test)), test_labels, config)
         self.test_is_held_out = test is None
-        self.counts = self._count(train, test)
+        self.counts = self._count(train, test, copies)
         self.unlabelled = None
         for others, others_rows in counted[1:]:
             others = segmented(others, self.codec, cache_of(config))
-            none = np.full(len(others), UNLABELLED, dtype=np.int64)
+            none = narrow(np.full(len(others), UNLABELLED))
             self.unlabelled = select(others, encode(others, self.vocabulary), others_rows, none, config)
         self._loaded.clear()
         self._is_set_up = True
 
-    def _without_labels(self, file: TextFile, held_out: npt.NDArray[np.uint64]) -> tuple[TokenizedCorpus, Rows]:
+    def _without_labels(self, file: TextFile, held_out: Hashes) -> tuple[TokenizedCorpus, Rows]:
         """The texts of a file, and the rows of those whose hashes are not `held_out`."""
         corpus = self._tokens(file)
-        rows = np.flatnonzero(~np.isin(corpus.text_hashes, held_out))
+        rows = all_rows(len(corpus))[~among(corpus.text_hashes, np.sort(held_out))]
         if not len(rows):
             raise DataError(f"{file}: every text is in the validation or test split as well; add other texts")
         self.copies_left_out = len(corpus) - len(rows)
         self.fingerprint = hashlib.sha256(f"{self.fingerprint} {corpus.fingerprint}".encode()).hexdigest()
         return corpus, rows
 
-    def _count(self, train: TokenizedCorpus, test: TokenizedCorpus | None) -> Counts:
-        corpora = [train] if test is None else [train, test]
-        lengths = np.concatenate([np.diff(corpus.offsets) for corpus in corpora])
-        hashes = np.sort(train.text_hashes)
+    def _count(self, train: TokenizedCorpus, test: TokenizedCorpus | None, copies: Copies) -> Counts:
+        shortened = empty = 0
+        for corpus in (train, test) if test else (train,):
+            for rows in corpus.blocks():
+                lengths = np.diff(corpus.offsets[rows.start : rows.stop + 1])
+                shortened += int((lengths > (self.config.max_length or np.inf)).sum())
+                empty += int((lengths == 0).sum())
         return Counts(
-            shortened=0 if self.config.max_length is None else int((lengths > self.config.max_length).sum()),
-            empty=int((lengths == 0).sum()),
-            duplicates=int((hashes[1:] == hashes[:-1]).sum()),
-            test_in_train=0 if test is None else int(np.isin(test.text_hashes, train.text_hashes).sum()),
+            shortened=shortened,
+            empty=empty,
+            duplicates=copies.repeats,
+            test_in_train=0 if test is None else int(among(test.text_hashes, np.sort(train.text_hashes)).sum()),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -171,7 +188,7 @@ class ClassificationData(TaskData):
     @property
     def class_counts(self) -> npt.NDArray[np.int64]:
         """Training documents of each class."""
-        return np.bincount(self.train.labels, minlength=len(self.labels))
+        return class_sizes(self.train.labels, len(self.labels))
 
     @cached_property
     def unknown_share(self) -> float:

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
 from unroll import progress
-from unroll.batching.documents import Documents, LookedUp
+from unroll.batching.documents import Documents, LookedUp, Whole, narrow
 from unroll.config import ClassificationDataConfig
 from unroll.corpora.files import TextFile, read_rows
 from unroll.corpora.labelled import LabelledCorpus, find_corpus
-from unroll.corpora.splits import Rows
+from unroll.corpora.splits import CHUNK, Rows
 from unroll.errors import DataError
 from unroll.text.codec import Codec
 from unroll.text.tokenized import TokenizedCorpus, cache_name, cached, tokenize
@@ -55,7 +54,7 @@ def load_tokens(file: TextFile, config: ClassificationDataConfig) -> TokenizedCo
 
     def build(out: BinaryIO) -> TokenizedCorpus:
         progress.say(f"tokenising {file}; the tokens are kept in {path.parent}")
-        return tokenize(read_rows(file), config.tokenizer, file, config.max_memory_mib, out)
+        return tokenize(read_rows(file), config.tokenizer, file, config.max_memory_mib, out, path.parent)
 
     return cached(path, build)
 
@@ -91,15 +90,20 @@ def select(
     corpus: TokenizedCorpus,
     ids: LookedUp,
     rows: Rows,
-    labels: npt.NDArray[np.int64],
+    labels: Whole,
     config: ClassificationDataConfig,
 ) -> Documents:
     """Return the documents `rows` of what `encode` gave, truncated to `max_length`. `labels` are those of all rows."""
-    full = np.diff(corpus.offsets)[rows]
-    lengths = full if config.max_length is None else np.minimum(full, config.max_length)
-    starts = corpus.offsets[:-1][rows] + (full - lengths if config.truncate == "start" else 0)
-    starts[full == 0] = len(ids) - 1
-    return Documents(ids, starts, np.maximum(lengths, 1), labels[rows])
+    most = config.max_length or np.iinfo(np.int64).max
+    starts, lengths = (np.empty(len(rows), np.min_scalar_type(len(ids))) for _ in range(2))
+    for first in range(0, len(rows), CHUNK):
+        some = slice(first, first + CHUNK)
+        begins, ends = (corpus.offsets[rows[some] + place] for place in (0, 1))
+        kept = np.minimum(ends - begins, most)
+        starts[some] = np.where(kept == 0, len(ids) - 1, ends - kept if config.truncate == "start" else begins)
+        lengths[some] = np.maximum(kept, 1)
+    corpus.give_back()
+    return Documents(ids, starts, narrow(lengths), labels[rows])
 
 
 def words(documents: Documents, row: int, codec: Codec) -> str:

@@ -23,6 +23,25 @@ AT_ONCE = 2**20  # bytes that are read, or values that are made narrower, at a t
 Array = npt.NDArray[Any]
 
 
+class Column:
+    """An array that grows on disk, in an empty file."""
+
+    def __init__(self, file: BinaryIO, dtype: npt.DTypeLike) -> None:
+        self._file, self._dtype, self._count = file, np.dtype(dtype), 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, values: Array) -> None:
+        self._count += len(values)
+        self._file.write(values.astype(self._dtype).data)
+
+    def array(self) -> Array:
+        """Return all values so far, as a map of the file."""
+        self._file.flush()
+        return np.memmap(self._file, self._dtype, "r") if self._count else np.zeros(0, self._dtype)
+
+
 def narrow(file: BinaryIO, count: int, wide: np.dtype[Any], width: np.dtype[Any]) -> None:
     """Make `count` values, which are all that a file holds, take fewer bytes each."""
     file.flush()
@@ -50,7 +69,9 @@ def finish(file: BinaryIO, first: tuple[str, np.dtype[Any], int], arrays: Mappin
     for name, array in arrays.items():
         size += file.write(bytes(-size % ALIGNMENT))
         places[name] = (array.dtype.str, len(array), size)
-        size += file.write(array.data)
+        for start in range(0, len(array), AT_ONCE):
+            size += file.write(array[start : start + AT_ONCE].data)
+            give_back(array)
     text = json.dumps([places, about]).encode()
     file.write(text + len(text).to_bytes(LENGTH, "little"))
     file.write(_sum(file, size + len(text) + LENGTH).to_bytes(CHECK, "little"))

@@ -9,7 +9,7 @@ import tempfile
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from unroll import runtime
 from unroll.config.classification import MAX_MEMORY_MIB
 from unroll.durable import clear, replacing
 from unroll.errors import DataError
@@ -31,7 +32,7 @@ from unroll.text.workers import in_order
 FORMAT = 4  # raise it when `tokenize` changes what it gives for a text: old caches are then not used
 CHUNK = 2**20  # characters that are cut at a time, tokens that are worked on, bytes that are read
 BYTES_PER_TYPE = 100  # beside the string itself: of dicts and lists, and of the vocabulary
-BYTES_PER_ROW = 64  # whatever its length, while it is put into splits and batches
+BYTES_PER_ROW = 32  # whatever its length, while it is put into splits and batches
 
 Tokens = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -57,14 +58,19 @@ class TokenizedCorpus:
         return len(self.labels)
 
     def blocks(self) -> Iterator[slice]:
-        """Yield all documents in slices of about `CHUNK` tokens. The memory of the tokens read is given back."""
+        """Yield all documents in slices of about `CHUNK` tokens. The memory of what was read is given back."""
         first = 0
         while first < len(self):
             last = int(np.searchsorted(self.offsets, self.offsets[first] + CHUNK, "right")) - 1
             last = max(first + 1, last)
             yield slice(first, last)
-            mapped.give_back(self.tokens)
+            self.give_back()
             first = last
+
+    def give_back(self) -> None:
+        """Let the system take the memory of what was read of the arrays."""
+        for each in (self.tokens, self.offsets, self.labels, self.text_hashes):
+            mapped.give_back(each)
 
 
 def tokenize(
@@ -73,15 +79,17 @@ def tokenize(
     place: object = "the texts",
     max_memory_mib: int = MAX_MEMORY_MIB,
     file: BinaryIO | None = None,
+    folder: Path | None = None,
 ) -> TokenizedCorpus:
-    """Tokenise (text, label) rows on all cores: neither the texts nor their tokens are kept in memory.
+    """Tokenise (text, label) rows on all cores: neither the texts nor what is known of each is kept in memory.
 
     Args:
         rows: from `unroll.corpora.files.read_rows`, for example.
         tokenizer: one of `unroll.config.settings.TOKENIZERS`.
         place: where the rows come from, for errors.
-        max_memory_mib: that distinct tokens and labels may take, and what is kept of each row, in MiB.
+        max_memory_mib: that distinct tokens and labels may take, and the rows when they are split, in MiB.
         file: an empty file to write the corpus to, for `cached`; None: one without a name.
+        folder: of files without a name; None: the system's.
 
     Raises:
         DataError: it would take more memory. The message names `place` and data.max_memory_mib.
@@ -90,32 +98,35 @@ def tokenize(
     get_tokenizer(tokenizer)
     types, values = _Numbers(), _Numbers()
     spelled: list[bytes] = []  # labels, as the fingerprint takes them
-    offsets, hashes, labels = array("q", [0]), array("Q"), array("i")
-    digest = hashlib.sha256()
-    with nullcontext(file) if file is not None else tempfile.TemporaryFile() as out:
+    digest, total = hashlib.sha256(), 0
+    with ExitStack() as stack:
+
+        def nameless() -> BinaryIO:
+            return stack.enter_context(tempfile.TemporaryFile(dir=folder))
+
+        out = file or nameless()
+        offsets, hashes, labels = (mapped.Column(nameless(), dtype) for dtype in (np.int64, np.uint64, np.int32))
+        offsets.append(np.zeros(1))
         for cut, its_labels in _cuts(rows, tokenizer):
             out.write(types.of(cut.types)[cut.tokens].data)
-            offsets.frombytes((offsets[-1] + np.cumsum(cut.lengths, dtype=np.int64)).tobytes())
+            offsets.append(total + np.cumsum(cut.lengths, dtype=np.int64))
+            total += len(cut.tokens)
             codes = values.of(its_labels)
-            labels.frombytes(codes.tobytes())
+            labels.append(codes)
             spelled += [json.dumps(value).encode() + b"\n" for value in islice(values, len(spelled), None)]
             texts = [cut.digests[start : start + 32] for start in range(0, len(cut.digests), 32)]
             digest.update(b"".join([text + spelled[code] for text, code in zip(texts, codes.tolist(), strict=True)]))
-            hashes.frombytes(np.frombuffer(cut.digests, "<u8")[::4].astype(np.uint64).tobytes())
+            hashes.append(np.frombuffer(cut.digests, "<u8")[::4])
             if types.size + values.size + BYTES_PER_ROW * len(labels) > max_memory_mib * 2**20:
                 raise DataError(
                     f"{place}: its words, labels and rows need more than {max_memory_mib} MiB of memory, by row "
                     f"{len(labels):,}; cut the table, or write a larger data.max_memory_mib"
                 )
         out.write(np.array([len(types)], np.int32).data)
-        count, width = offsets[-1] + 1, np.min_scalar_type(len(types))
+        count, width = total + 1, np.min_scalar_type(len(types))
         mapped.narrow(out, count, np.dtype(np.int32), width)
-        names, numbers = _of_one_type(list(values), np.frombuffer(labels, np.int32))
-        arrays: dict[str, npt.NDArray[Any]] = {
-            "offsets": np.frombuffer(offsets, np.int64),
-            "text_hashes": np.frombuffer(hashes, np.uint64),
-            "labels": numbers,
-        }
+        names, numbers = _of_one_type(list(values), labels.array())
+        arrays = {"offsets": offsets.array(), "text_hashes": hashes.array(), "labels": numbers}
         about = {"types": list(types), "label_values": names, "fingerprint": digest.hexdigest()}
         mapped.finish(out, ("tokens", width, count), arrays, about)
         return _read(out)
@@ -237,7 +248,9 @@ def cached(path: Path, build: Callable[[BinaryIO], TokenizedCorpus]) -> Tokenize
         print(f"The cache {path} is damaged ({error}); it is made anew.", file=sys.stderr)
     clear(path.parent)
     with replacing(path) as file:
-        return build(file)
+        corpus = build(file)
+    runtime.give_back_freed()
+    return corpus
 
 
 def cache_name(content_sha256: str, tokenizer: str) -> str:

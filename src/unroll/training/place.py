@@ -149,8 +149,12 @@ def joined(place: Place, config: Config) -> Iterator[None]:
             f"rank {place.rank} of {place.world_size} did not meet the others ({reason}); check the address and "
             "port of the first machine"
         ) from error
-    yield
-    ranks.end()  # not after an error: the others may be gone
+    try:
+        yield
+    except UserError:  # all ranks have it, see `ranks.together`, and the next job of a sweep may begin
+        ranks.end()
+        raise
+    ranks.end()  # not after another error: the others may be gone
 
 
 def silence() -> None:
