@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from unroll.errors import Elsewhere, UserError
 
@@ -163,7 +165,11 @@ def begin(address: str, rank: int, world_size: int, local_rank: int, *, cuda: bo
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
     if cuda:
         torch.cuda.set_device(local_rank)
-    dist.init_process_group(backend, address, rank=rank, world_size=world_size, timeout=LONGEST_WAIT)
+    store, rank, world_size = next(rendezvous(address, rank, world_size, timeout=LONGEST_WAIT))
+    # Torchrun's store outlives a job of a sweep, and what the last one left in it would lead this one astray.
+    meeting = (store.add("arrivals", 1) - 1) // world_size
+    store = PrefixStore(f"meeting {meeting}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=LONGEST_WAIT)
     _waiting = dist.new_group(backend="gloo", timeout=LONGEST_PREPARATION)
 
 

@@ -7,17 +7,20 @@ import errno
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.training.boards import events
+from tests.training.conftest import small_config
 from tests.training.resuming import Killed, Killer, assert_same_run, imdb, novel
 from tests.training.together import Together, together
 from unroll import checkpoint, ranks
 from unroll.config import Config
 from unroll.errors import UserError
+from unroll.training.place import Place, joined
 from unroll.training.run import Run, run_in
 
 
@@ -25,6 +28,29 @@ from unroll.training.run import Run, run_in
 def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Together]:
     with together(tmp_path_factory.mktemp("processes")) as pool:
         yield pool
+
+
+def jobs(address: str, config: Config) -> list[int]:
+    """Meet at one address again and again, as jobs under torchrun do; every other job fails on rank 1."""
+    rank, found = ranks.rank(), []
+    ranks.end()
+
+    def fail() -> None:
+        if rank == 1:
+            raise UserError("a job that fails")
+
+    for number in range(6):
+        with suppress(UserError), joined(Place(rank, 3, rank, 3, address), config):
+            found.append(sum(ranks.gathered(10 * number + rank)))
+            if number % 2:
+                ranks.together(fail)
+    return found
+
+
+def test_jobs_meet_after_others_that_failed(processes: Together, tmp_path: Path, reviews: Path) -> None:
+    config = small_config(reviews, tmp_path)
+    found = processes.call(3, jobs, f"file://{tmp_path}/meeting", config)
+    assert found == [[3 + 30 * number for number in range(6)]] * 3
 
 
 def weights(folder: Path, name: str = "last") -> dict[str, Any]:
