@@ -42,8 +42,8 @@ def peak_memory_of(process: int) -> int | None:
 
 
 def resident(process: int) -> int:
-    """Return the memory in bytes that a process and those that it started have now; 0 if the system does not tell. What
-    they share counts once."""
+    """Return the memory in bytes that a process and those that it started have now; 0 if the system does not tell. A
+    page that several processes share counts by their shares."""
     try:
         own = _resident("Pss", Path(f"/proc/{process}/smaps_rollup"))
         started = [child for task in Path(f"/proc/{process}/task").iterdir() for child in _children(task)]

@@ -119,24 +119,31 @@ def together(work: Callable[[], T]) -> T:
     """Do `work`, which may fail, on every rank, and return this one's result. Waits for all.
 
     Raises:
-        UserError: as `work` raised it on this rank.
+        UserError, OSError, MemoryError: as `work` raised it on this rank.
         Elsewhere: it raised on another rank, which says so.
     """
+    global _all_know
     if world_size() == 1:
         return work()
-    error: UserError | None = None
+    error: Exception | None = None
     try:
         result = work()
-    except UserError as raised:
+    except (UserError, OSError, MemoryError) as raised:
         error = raised
     wait()
-    codes = gathered(None if error is None else error.exit_code)
-    if any(code is not None for code in codes):
+    codes = gathered(None if error is None else getattr(error, "exit_code", 1))
+    _all_know = any(code is not None for code in codes)
+    if _all_know:
         source = next(number for number, code in enumerate(codes) if code is not None)
         if error is not None and source == rank():
             raise error
         raise Elsewhere(codes[source] or 1)
     return result
+
+
+def all_know() -> bool:
+    """Return whether all ranks know of the error that is on its way, from `together`: none waits for another."""
+    return _all_know
 
 
 def is_lost(error: BaseException) -> bool:
@@ -147,6 +154,7 @@ def is_lost(error: BaseException) -> bool:
 
 
 _local_rank = 0
+_all_know = False
 _waiting: Any = None  # the group in which ranks wait long: gloo's, whatever the gradients travel by
 
 
@@ -160,8 +168,8 @@ def begin(address: str, rank: int, world_size: int, local_rank: int, *, cuda: bo
         local_rank: of this process, among those of its machine.
         cuda: whether they train on GPUs.
     """
-    global _waiting, _local_rank
-    _local_rank = local_rank
+    global _waiting, _local_rank, _all_know
+    _local_rank, _all_know = local_rank, False
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
     if cuda:
         torch.cuda.set_device(local_rank)

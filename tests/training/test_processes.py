@@ -37,10 +37,10 @@ def jobs(address: str, config: Config) -> list[int]:
 
     def fail() -> None:
         if rank == 1:
-            raise UserError("a job that fails")
+            raise UserError("a job that fails") if number == 1 else OSError(errno.ENOSPC, "no space is left")
 
     for number in range(6):
-        with suppress(UserError), joined(Place(rank, 3, rank, 3, address), config):
+        with suppress(UserError, OSError), joined(Place(rank, 3, rank, 3, address), config):
             found.append(sum(ranks.gathered(10 * number + rank)))
             if number % 2:
                 ranks.together(fail)

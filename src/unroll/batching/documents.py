@@ -58,8 +58,8 @@ class Ids(Protocol):
 
 @dataclass(frozen=True)
 class LookedUp:
-    """The ids of tokens that stay where they are, such as on disk: `lookup[tokens]`. What is read of a large file is
-    given back to the system at once: it maps up to 2 MiB around each place."""
+    """The ids of tokens that stay where they are, such as on disk: `lookup[tokens]`. The memory of what is read of a
+    large file is given back at once, as the system maps up to 2 MiB around each token."""
 
     tokens: npt.NDArray[np.unsignedinteger[Any]]  # (all tokens,)
     lookup: npt.NDArray[np.int32]  # the id of each token
@@ -149,7 +149,7 @@ def narrow(numbers: Whole) -> Whole:
 
 
 def wide(numbers: Whole) -> npt.NDArray[np.int64]:
-    """Return a copy of 64 bits, which what is computed from the numbers fits as well."""
+    """Return a copy in 64 bits, to compute with: sums of narrow numbers may not fit their width."""
     return numbers.astype(np.int64)
 
 
@@ -234,17 +234,21 @@ class BucketSampler(EpochSampler[list[int]]):
         """Return the documents by their length times a random factor; where that ties, in a random order.
 
         Some are put in order at a time, those whose products are in one range: the same numbers are drawn for each
-        range again. So what it takes beside the answer does not grow with the documents, but for their places.
+        range again. So there is never a product, or a place of eight bytes, for each document.
         """
         count = len(self.lengths)
         order = all_rows(count)
         random.shuffle(order)
+        if not self.noise:  # equal products are many, and would be in one range
+            for _ in self._products(random):  # what is drawn next stays what it is with noise
+                pass
+            return order[np.argsort(self.lengths[order], kind="stable")]
         places = np.empty_like(order)  # where a document comes among those of its product
         for first in range(0, count, AT_ONCE):
             places[order[first : first + AT_ONCE]] = np.arange(first, min(count, first + AT_ONCE))
-        ranges = -(-count // AT_ONCE)
-        bounds: Any = np.quantile(self.lengths[::1000], np.arange(1, ranges) / ranges) if ranges > 1 else []
-        drawn, end = random.bit_generator.state, 0
+        drawn, end, ranges = random.bit_generator.state, 0, -(-count // AT_ONCE)
+        some = np.concatenate([products[::1000] for _, products in self._products(random)])
+        bounds = np.quantile(some, np.arange(1, ranges) / ranges) if ranges > 1 else []
         for low, high in pairwise([-np.inf, *bounds, np.inf]):
             random.bit_generator.state = drawn
             found = list(self._products_between(low, high, random))
@@ -253,10 +257,14 @@ class BucketSampler(EpochSampler[list[int]]):
             end += len(documents)
         return order
 
-    def _products_between(self, low: float, high: float, random: np.random.Generator) -> Iterator[tuple[Floats, Whole]]:
-        """Draw a factor for each document, and yield the products from `low` to below `high`, and their documents."""
+    def _products(self, random: np.random.Generator) -> Iterator[tuple[int, Floats]]:
+        """Draw a factor for each document, and yield the products of many documents with the first's number."""
         for first in range(0, max(1, len(self.lengths)), MANY):
             lengths = self.lengths[first : first + MANY]
-            products = random.uniform(1 - self.noise, 1 + self.noise, len(lengths)) * lengths
+            yield first, random.uniform(1 - self.noise, 1 + self.noise, len(lengths)) * lengths
+
+    def _products_between(self, low: float, high: float, random: np.random.Generator) -> Iterator[tuple[Floats, Whole]]:
+        """Draw as `_products` does, and yield the products from `low` to below `high`, and their documents."""
+        for first, products in self._products(random):
             inside = np.flatnonzero((low <= products) & (products < high))
             yield products[inside], inside + first

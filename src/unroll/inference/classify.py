@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # they bring torch, which an exported model does without
     from unroll.tasks.classification_data import ClassificationData
 
 CHUNK, CHUNK_CHARACTERS = 4096, 2**23  # texts held at a time, and their characters
-CHARACTERS = 4  # of a token, or a few more: texts of like length are put together before they are cut into tokens
+CHARACTERS = 4  # of a word with the space after it, or a few more: texts are put into groups before they are cut
 FIRST = 256  # texts of a list that are taken together first
 
 
@@ -164,10 +164,15 @@ class LoadedClassifier:
         def work(places: list[int]) -> list[Prediction]:
             return self._label([texts[place] for place in places])
 
-        sizes = [len(text) // CHARACTERS + 1 for text in texts]
-        for places, predictions in self.engine.share(work, sizes):
+        for places, predictions in self.engine.share(work, [self._size(text) for text in texts]):
             found.update(zip(places, predictions, strict=True))
         return [found[place] for place in range(len(texts))]
+
+    def _size(self, text: str) -> int:
+        """Guess how many tokens are read of a text."""
+        is_cut_into_words = self.codec.rule.unit in ("words", "tokens")
+        size = len(text) // CHARACTERS + 1 if is_cut_into_words else len(text)
+        return min(size, self.config.data.max_length or size)
 
     def _label(self, texts: Sequence[str]) -> list[Prediction]:
         """Return a prediction for each text, computed together."""

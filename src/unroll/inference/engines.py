@@ -38,9 +38,10 @@ class Engine(Protocol):
         """Return the logits (rows, classes) of rows of ids, each of at least one, in their order."""
 
     def share(self, work: Callable[[list[int]], T], sizes: Sequence[int]) -> Iterator[tuple[list[int], T]]:
-        """Yield what `work`, which calls `logits`, makes of groups of texts, with the places of each group's texts.
+        """Return an iterator over what `work`, which calls `logits`, makes of groups of texts, with the places of each
+        group's texts. A group has texts of like size.
 
-        A group has texts of like size. Groups are worked on at once where that is faster.
+        Groups may be worked on at the same time, and before the iterator is read.
 
         Args:
             work: from places in `sizes` to anything.

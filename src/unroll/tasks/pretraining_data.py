@@ -9,7 +9,7 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from unroll.batching.documents import Batch, Documents, Joined, wide
+from unroll.batching.documents import Batch, Documents, Joined, narrow, wide
 from unroll.batching.loader import ResumableLoader
 from unroll.tasks.classification_data import ClassificationData, shared
 
@@ -25,7 +25,7 @@ class PretrainingData(ClassificationData):
         train, others = self.train, self.unlabelled
         return Documents(
             ids=Joined(train.ids, others.ids),
-            starts=np.concatenate([train.starts, wide(others.starts) + len(train.ids)]),
+            starts=narrow(np.concatenate([wide(train.starts), wide(others.starts) + len(train.ids)])),
             lengths=np.concatenate([train.lengths, others.lengths]),
             labels=np.concatenate([train.labels, others.labels]),
         )

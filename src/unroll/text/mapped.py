@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 ALIGNMENT, LENGTH, CHECK = 8, 8, 4  # bytes
-AT_ONCE = 2**20  # bytes that are read, or values that are made narrower, at a time
+AT_ONCE = 2**20  # bytes that are read, or values that are made narrower or written, at a time
 
 Array = npt.NDArray[Any]
 

@@ -151,10 +151,11 @@ def joined(place: Place, config: Config) -> Iterator[None]:
         ) from error
     try:
         yield
-    except UserError:  # all ranks have it, see `ranks.together`, and the next job of a sweep may begin
-        ranks.end()
+    except Exception:
+        if ranks.all_know():  # else others may be gone, or wait for this one
+            ranks.end()
         raise
-    ranks.end()  # not after another error: the others may be gone
+    ranks.end()
 
 
 def silence() -> None:
