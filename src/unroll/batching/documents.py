@@ -247,7 +247,8 @@ class BucketSampler(EpochSampler[list[int]]):
         for first in range(0, count, AT_ONCE):
             places[order[first : first + AT_ONCE]] = np.arange(first, min(count, first + AT_ONCE))
         drawn, end, ranges = random.bit_generator.state, 0, -(-count // AT_ONCE)
-        some = np.concatenate([products[::1000] for _, products in self._products(random)])
+        # Copies, since views would keep all products.
+        some = np.concatenate([products[::1000].copy() for _, products in self._products(random)])
         bounds = np.quantile(some, np.arange(1, ranges) / ranges) if ranges > 1 else []
         for low, high in pairwise([-np.inf, *bounds, np.inf]):
             random.bit_generator.state = drawn
