@@ -174,6 +174,7 @@ def begin(address: str, rank: int, world_size: int, local_rank: int, *, cuda: bo
     if cuda:
         torch.cuda.set_device(local_rank)
     store, rank, world_size = next(rendezvous(address, rank, world_size, timeout=LONGEST_WAIT))
+    store.set_timeout(LONGEST_WAIT)
     # Torchrun's store outlives a job of a sweep, and what the last one left in it would lead this one astray.
     meeting = (store.add("arrivals", 1) - 1) // world_size
     store = PrefixStore(f"meeting {meeting}", store)
