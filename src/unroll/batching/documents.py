@@ -16,14 +16,14 @@ from torch.utils.data import Dataset
 
 from unroll.batching.loader import EpochSampler
 from unroll.batching.part import Part
-from unroll.corpora.splits import all_rows
+from unroll.corpora.splits import Whole, all_rows
 from unroll.text import mapped
 from unroll.text.vocabulary import PAD_ID
 
 MANY = 4096  # documents whose ids are taken together
 SMALL = 2**26  # bytes: a file of tokens that may stay in memory
 AT_ONCE = 2**18  # documents that are put in order together
-Whole = npt.NDArray[np.integer[Any]]  # of any width: of millions of documents, each byte counts
+
 Floats = npt.NDArray[np.float64]
 
 

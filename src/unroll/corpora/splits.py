@@ -13,7 +13,7 @@ from unroll.errors import DataError
 CHUNK = 2**20  # rows that are looked at together
 
 Rows = npt.NDArray[np.signedinteger[Any]]
-Labels = npt.NDArray[np.integer[Any]]
+Whole = npt.NDArray[np.integer[Any]]  # of any width: of millions of rows, each byte counts
 Hashes = npt.NDArray[np.uint64]
 
 
@@ -31,7 +31,7 @@ class Copies(NamedTuple):
 
 def split_off(
     rows: Rows,
-    labels: Labels,
+    labels: Whole,
     copies: Copies,
     fraction: float,
     random: np.random.Generator,
@@ -68,8 +68,10 @@ def split_off(
 
 
 def _in_blocks(drawn: Rows, place: Rows, wanted: int, size: int) -> Rows:
-    """Return `wanted` of a class's texts, which ascend in the order in which they are drawn: with a text that is drawn,
-    those of its block. A block is `size` texts of the class that follow each other by their `place`."""
+    """Return `wanted` of a class's texts, in blocks of `size` that follow each other by their `place`.
+
+    The texts ascend, in the order in which they are drawn. The first that is drawn of a block takes the others along.
+    """
     if size == 1:
         return drawn[:wanted]
     drawn = drawn[np.argsort(place[drawn])]
@@ -115,7 +117,7 @@ def _copies_in(copies: Copies, order: Rows, count: int) -> tuple[Rows, Rows]:
     return places, places[first[text]]
 
 
-def sample(rows: Rows, labels: Labels, size: int, random: np.random.Generator) -> Rows:
+def sample(rows: Rows, labels: Whole, size: int, random: np.random.Generator) -> Rows:
     """Return `size` of `rows`, or all if there are fewer, with the classes in the proportions that they have there."""
     if size >= len(rows):
         return rows
@@ -127,7 +129,7 @@ def sample(rows: Rows, labels: Labels, size: int, random: np.random.Generator) -
     return np.sort(order[np.argsort(rank, kind="stable")[:size]])
 
 
-def class_sizes(labels: Labels, classes: int) -> npt.NDArray[np.int64]:
+def class_sizes(labels: Whole, classes: int) -> npt.NDArray[np.int64]:
     """Return how many labels each class has, (classes,). Few are counted at a time, as `bincount` makes them wide."""
     sizes = np.zeros(classes, dtype=np.int64)
     for start in range(0, len(labels), CHUNK):
@@ -135,7 +137,7 @@ def class_sizes(labels: Labels, classes: int) -> npt.NDArray[np.int64]:
     return sizes
 
 
-def check_splits(train: Rows, val: Rows, labels: Labels, names: Sequence[str], place: object) -> None:
+def check_splits(train: Rows, val: Rows, labels: Whole, names: Sequence[str], place: object) -> None:
     """Refuse splits in which a class is missing.
 
     Raises:

@@ -12,11 +12,11 @@ from typing import BinaryIO
 import numpy as np
 
 from unroll import progress
-from unroll.batching.documents import Documents, LookedUp, Whole, narrow
+from unroll.batching.documents import Documents, LookedUp, narrow
 from unroll.config import ClassificationDataConfig
 from unroll.corpora.files import TextFile, read_rows
 from unroll.corpora.labelled import LabelledCorpus, find_corpus
-from unroll.corpora.splits import CHUNK, Rows
+from unroll.corpora.splits import CHUNK, Rows, Whole
 from unroll.errors import DataError
 from unroll.text.codec import Codec
 from unroll.text.tokenized import TokenizedCorpus, cache_name, cached, tokenize
