@@ -132,7 +132,8 @@ class Table:
             axes.grid(axis="x", alpha=0.3)
             axes.set_axisbelow(True)
             if len(bars.values) > 1:
-                axes.legend(fontsize=8, loc="upper right")
+                # Above the bars: within, it may cover one.
+                axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(bars.values), frameon=False)
             if axes.get_xscale() == "linear" and max(values, default=0) >= 1000:
                 axes.xaxis.set_major_formatter("{x:,.0f}")
             if all(self.columns[column].format.endswith("%}") for column in bars.values):
